@@ -1,0 +1,164 @@
+// The vocabulary of the CPU kernels: 16 float lanes on every rung (one zmm, two ymm, or an array), so that a kernel
+// written once gives the same bits on all of them: same lane assignment, fused multiply-adds, same reduction tree.
+// Included only by *_cpu.cpp files, which are compiled once a rung with FATHOM_RUNG and FATHOM_RUNG_LEVEL set;
+// everything stands in the rung's own namespace, because the same names have other bodies on another rung.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#if FATHOM_RUNG_LEVEL >= 1
+#include <immintrin.h>
+#endif
+
+#include "tensor/format/bf16.h"
+
+#ifndef FATHOM_RUNG
+#error "simd.h is for *_cpu.cpp files: see cmake/fathom.cmake"
+#endif
+#define FATHOM_INLINE inline __attribute__((always_inline))
+
+namespace fathom::FATHOM_RUNG {
+
+constexpr int kLanes = 16;
+
+#if FATHOM_RUNG_LEVEL >= 2
+
+struct F32 { __m512 v; };
+FATHOM_INLINE F32 set1(float x) { return {_mm512_set1_ps(x)}; }
+FATHOM_INLINE F32 zero() { return {_mm512_setzero_ps()}; }
+FATHOM_INLINE F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+FATHOM_INLINE void store(float* p, F32 a) { _mm512_storeu_ps(p, a.v); }
+FATHOM_INLINE __mmask16 lanes_below(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffffu : (1u << n) - 1u); }
+FATHOM_INLINE F32 load_n(const float* p, int n) { return {_mm512_maskz_loadu_ps(lanes_below(n), p)}; }  // lanes >= n are 0
+FATHOM_INLINE void store_n(float* p, F32 a, int n) { _mm512_mask_storeu_ps(p, lanes_below(n), a.v); }
+FATHOM_INLINE F32 widen(__m256i h) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16))}; }
+FATHOM_INLINE __m256i narrow(F32 a) {  // to bf16, nearest even; NaN stays NaN
+  const __m512i u = _mm512_castps_si512(a.v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+  __m512i r = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  const __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+  r = _mm512_mask_or_epi32(r, nan, _mm512_srli_epi32(u, 16), _mm512_set1_epi32(0x40));
+  return _mm512_cvtepi32_epi16(r);
+}
+FATHOM_INLINE F32 load(const bf16* p) { return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+FATHOM_INLINE void store(bf16* p, F32 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(a)); }
+FATHOM_INLINE F32 load_n(const bf16* p, int n) { return widen(_mm256_maskz_loadu_epi16(lanes_below(n), p)); }
+FATHOM_INLINE void store_n(bf16* p, F32 a, int n) { _mm256_mask_storeu_epi16(p, lanes_below(n), narrow(a)); }
+FATHOM_INLINE F32 operator+(F32 a, F32 b) { return {_mm512_add_ps(a.v, b.v)}; }
+FATHOM_INLINE F32 operator-(F32 a, F32 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+FATHOM_INLINE F32 operator*(F32 a, F32 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+FATHOM_INLINE F32 operator/(F32 a, F32 b) { return {_mm512_div_ps(a.v, b.v)}; }
+FATHOM_INLINE F32 fma(F32 a, F32 b, F32 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }    // a b + c
+FATHOM_INLINE F32 fnma(F32 a, F32 b, F32 c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }  // c - a b
+FATHOM_INLINE F32 max(F32 a, F32 b) { return {_mm512_max_ps(a.v, b.v)}; }
+FATHOM_INLINE F32 min(F32 a, F32 b) { return {_mm512_min_ps(a.v, b.v)}; }
+FATHOM_INLINE F32 sqrt(F32 a) { return {_mm512_sqrt_ps(a.v)}; }
+FATHOM_INLINE F32 round(F32 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+// x 2^n for integral n in [-126, 127]
+FATHOM_INLINE F32 scale_by_power(F32 x, F32 n) {
+  return {_mm512_mul_ps(x.v, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23)))};
+}
+FATHOM_INLINE F32 select_less(F32 a, F32 b, F32 yes, F32 no) { return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), no.v, yes.v)}; }
+FATHOM_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+#elif FATHOM_RUNG_LEVEL == 1
+
+struct F32 { __m256 lo, hi; };
+FATHOM_INLINE F32 set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+FATHOM_INLINE F32 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+FATHOM_INLINE F32 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+FATHOM_INLINE void store(float* p, F32 a) { _mm256_storeu_ps(p, a.lo); _mm256_storeu_ps(p + 8, a.hi); }
+FATHOM_INLINE __m256i lanes_below(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+FATHOM_INLINE F32 load_n(const float* p, int n) { return {_mm256_maskload_ps(p, lanes_below(n)), _mm256_maskload_ps(p + 8, lanes_below(n - 8))}; }
+FATHOM_INLINE void store_n(float* p, F32 a, int n) { _mm256_maskstore_ps(p, lanes_below(n), a.lo); _mm256_maskstore_ps(p + 8, lanes_below(n - 8), a.hi); }
+FATHOM_INLINE __m256 widen(__m128i h) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)); }
+FATHOM_INLINE __m256i narrow32(__m256 a) {
+  const __m256i u = _mm256_castps_si256(a);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  const __m256i r = _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+  const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(0x40));
+  return _mm256_blendv_epi8(r, quiet, _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)));
+}
+FATHOM_INLINE __m256i narrow(F32 a) { return _mm256_permute4x64_epi64(_mm256_packus_epi32(narrow32(a.lo), narrow32(a.hi)), 0xd8); }
+FATHOM_INLINE F32 load(const bf16* p) {
+  return {widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
+}
+FATHOM_INLINE void store(bf16* p, F32 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(a)); }
+FATHOM_INLINE F32 load_n(const bf16* p, int n) {
+  if (n >= 16) return load(p);
+  bf16 t[16] = {};
+  if (n > 0) std::memcpy(t, p, n * sizeof(bf16));
+  return load(t);
+}
+FATHOM_INLINE void store_n(bf16* p, F32 a, int n) {
+  bf16 t[16];
+  store(t, a);
+  if (n > 0) std::memcpy(p, t, (n < 16 ? n : 16) * sizeof(bf16));
+}
+FATHOM_INLINE F32 operator+(F32 a, F32 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+FATHOM_INLINE F32 operator-(F32 a, F32 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+FATHOM_INLINE F32 operator*(F32 a, F32 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+FATHOM_INLINE F32 operator/(F32 a, F32 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+FATHOM_INLINE F32 fma(F32 a, F32 b, F32 c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
+FATHOM_INLINE F32 fnma(F32 a, F32 b, F32 c) { return {_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)}; }
+FATHOM_INLINE F32 max(F32 a, F32 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+FATHOM_INLINE F32 min(F32 a, F32 b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+FATHOM_INLINE F32 sqrt(F32 a) { return {_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
+FATHOM_INLINE F32 round(F32 a) {
+  return {_mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+FATHOM_INLINE __m256 power_of_two(__m256 n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23)); }
+FATHOM_INLINE F32 scale_by_power(F32 x, F32 n) { return {_mm256_mul_ps(x.lo, power_of_two(n.lo)), _mm256_mul_ps(x.hi, power_of_two(n.hi))}; }
+FATHOM_INLINE F32 select_less(F32 a, F32 b, F32 yes, F32 no) {
+  return {_mm256_blendv_ps(no.lo, yes.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)), _mm256_blendv_ps(no.hi, yes.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ))};
+}
+FATHOM_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+
+#else
+
+struct F32 { float v[16]; };
+#define FATHOM_EACH(expression) F32 r; for (int i = 0; i < 16; ++i) r.v[i] = (expression); return r
+FATHOM_INLINE F32 set1(float x) { FATHOM_EACH(x); }
+FATHOM_INLINE F32 zero() { FATHOM_EACH(0.f); }
+FATHOM_INLINE F32 load(const float* p) { FATHOM_EACH(p[i]); }
+FATHOM_INLINE void store(float* p, F32 a) { for (int i = 0; i < 16; ++i) p[i] = a.v[i]; }
+FATHOM_INLINE F32 load_n(const float* p, int n) { FATHOM_EACH(i < n ? p[i] : 0.f); }
+FATHOM_INLINE void store_n(float* p, F32 a, int n) { for (int i = 0; i < 16 && i < n; ++i) p[i] = a.v[i]; }
+FATHOM_INLINE F32 load(const bf16* p) { FATHOM_EACH(to_float(p[i])); }
+FATHOM_INLINE void store(bf16* p, F32 a) { for (int i = 0; i < 16; ++i) p[i] = to_bf16(a.v[i]); }
+FATHOM_INLINE F32 load_n(const bf16* p, int n) { FATHOM_EACH(i < n ? to_float(p[i]) : 0.f); }
+FATHOM_INLINE void store_n(bf16* p, F32 a, int n) { for (int i = 0; i < 16 && i < n; ++i) p[i] = to_bf16(a.v[i]); }
+FATHOM_INLINE F32 operator+(F32 a, F32 b) { FATHOM_EACH(a.v[i] + b.v[i]); }
+FATHOM_INLINE F32 operator-(F32 a, F32 b) { FATHOM_EACH(a.v[i] - b.v[i]); }
+FATHOM_INLINE F32 operator*(F32 a, F32 b) { FATHOM_EACH(a.v[i] * b.v[i]); }
+FATHOM_INLINE F32 operator/(F32 a, F32 b) { FATHOM_EACH(a.v[i] / b.v[i]); }
+FATHOM_INLINE F32 fma(F32 a, F32 b, F32 c) { FATHOM_EACH(__builtin_fmaf(a.v[i], b.v[i], c.v[i])); }
+FATHOM_INLINE F32 fnma(F32 a, F32 b, F32 c) { FATHOM_EACH(__builtin_fmaf(-a.v[i], b.v[i], c.v[i])); }
+FATHOM_INLINE F32 max(F32 a, F32 b) { FATHOM_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }  // as MAXPS: b where unordered
+FATHOM_INLINE F32 min(F32 a, F32 b) { FATHOM_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
+FATHOM_INLINE F32 sqrt(F32 a) { FATHOM_EACH(__builtin_sqrtf(a.v[i])); }
+FATHOM_INLINE F32 round(F32 a) { FATHOM_EACH(__builtin_rintf(a.v[i])); }
+FATHOM_INLINE F32 scale_by_power(F32 x, F32 n) { FATHOM_EACH(x.v[i] * __builtin_bit_cast(float, (static_cast<int32_t>(n.v[i]) + 127) << 23)); }
+FATHOM_INLINE F32 select_less(F32 a, F32 b, F32 yes, F32 no) { FATHOM_EACH(a.v[i] < b.v[i] ? yes.v[i] : no.v[i]); }
+FATHOM_INLINE void prefetch(const void*) {}
+#undef FATHOM_EACH
+
+#endif
+
+// Sum and maximum of the 16 lanes by one fixed tree: lane i with i+8, then i+4, i+2, i+1.
+FATHOM_INLINE float reduce_add(F32 a) {
+  float t[16];
+  store(t, a);
+  for (int width = 8; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) t[i] += t[i + width];
+  return t[0];
+}
+FATHOM_INLINE float reduce_max(F32 a) {
+  float t[16];
+  store(t, a);
+  for (int width = 8; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) t[i] = t[i] > t[i + width] ? t[i] : t[i + width];
+  return t[0];
+}
+
+}  // namespace fathom::FATHOM_RUNG

@@ -1,0 +1,28 @@
+// User and environment errors: thrown anywhere, caught once in cli/ (exit 1 or 2) or serve/.
+// Form: "[module] what, with which value; what to do".
+#pragma once
+#include <stdexcept>
+#include <string>
+
+namespace fathom {
+
+class Error : public std::runtime_error {
+ public:
+  // kUsage: bad usage or bad input (exit 2). kFailed: the work could not be done (exit 1).
+  enum class Kind { kFailed = 1, kUsage = 2 };
+  Error(Kind kind, const std::string& module, const std::string& message)
+      : std::runtime_error("[" + module + "] " + message), kind_(kind) {}
+  Kind kind() const { return kind_; }
+
+ private:
+  Kind kind_;
+};
+
+[[noreturn]] inline void fail(const std::string& module, const std::string& message) {
+  throw Error(Error::Kind::kFailed, module, message);
+}
+[[noreturn]] inline void fail_usage(const std::string& module, const std::string& message) {
+  throw Error(Error::Kind::kUsage, module, message);
+}
+
+}  // namespace fathom

@@ -1,0 +1,93 @@
+#include "tensor/storage.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <new>
+#include <vector>
+
+namespace fathom {
+namespace {
+
+constexpr int64_t kHuge = int64_t{2} << 20;
+
+struct Cache {
+  std::mutex mutex;
+  std::map<int64_t, std::vector<std::byte*>> free;  // by rounded size
+  int64_t live = 0, peak = 0;
+};
+// Never destroyed: tensors of static lifetime may outlive every other object.
+Cache& cache() {
+  static Cache* instance = new Cache;
+  return *instance;
+}
+
+// Sizes are rounded up to 1/8 of their power of two, so that near-equal shapes share a slot.
+int64_t round_size(int64_t bytes) {
+  int64_t step = 64;
+  while (step * 16 <= bytes) step *= 2;
+  return std::max<int64_t>(64, (bytes + step - 1) / step * step);
+}
+
+void release(std::byte* p, int64_t size) {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  c.live -= size;
+#ifdef FATHOM_SANITIZED
+  std::free(p);  // no reuse: the sanitizer then sees every use after the end
+#else
+  c.free[size].push_back(p);
+#endif
+}
+
+}  // namespace
+
+std::shared_ptr<std::byte> allocate_storage(int64_t bytes) {
+  const int64_t size = round_size(bytes);
+  Cache& c = cache();
+  std::byte* p = nullptr;
+  {
+    std::lock_guard lock(c.mutex);
+    c.live += size;
+    c.peak = std::max(c.peak, c.live);
+    auto it = c.free.find(size);
+    if (it != c.free.end() && !it->second.empty()) {
+      p = it->second.back();
+      it->second.pop_back();
+    }
+  }
+  if (!p) {
+    const int64_t alignment = size >= kHuge ? kHuge : 64;
+    const int64_t padded = (size + alignment - 1) / alignment * alignment;
+    p = static_cast<std::byte*>(std::aligned_alloc(alignment, padded));
+    if (!p) {
+      std::lock_guard lock(c.mutex);
+      c.live -= size;
+      throw std::bad_alloc();
+    }
+    if (size >= kHuge) madvise(p, padded, MADV_HUGEPAGE);
+  }
+  return std::shared_ptr<std::byte>(p, [size](std::byte* q) { release(q, size); });
+}
+
+void trim_storage_cache() {
+  Cache& c = cache();
+  std::lock_guard lock(c.mutex);
+  for (auto& [size, blocks] : c.free)
+    for (std::byte* p : blocks) std::free(p);
+  c.free.clear();
+}
+
+int64_t storage_live_bytes() {
+  std::lock_guard lock(cache().mutex);
+  return cache().live;
+}
+int64_t storage_peak_bytes() {
+  std::lock_guard lock(cache().mutex);
+  return cache().peak;
+}
+
+}  // namespace fathom

@@ -1,0 +1,18 @@
+// Bytes behind tensors: 64-byte aligned (2 MiB and huge pages for large ones), reused through a cache by size,
+// so that a training step after the first touches no fresh pages.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace fathom {
+
+// Uninitialised memory of at least `bytes`; returned to the cache when the last owner lets go. Thread-safe.
+std::shared_ptr<std::byte> allocate_storage(int64_t bytes);
+// Gives the cached, unused memory back to the system.
+void trim_storage_cache();
+// Bytes that live tensors hold, and the most that they ever held.
+int64_t storage_live_bytes();
+int64_t storage_peak_bytes();
+
+}  // namespace fathom

@@ -1,0 +1,60 @@
+// Byte-level BPE, compatible with Hugging Face's tokenizer.json. Encoding follows architecture.md §2.5.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace fathom {
+
+class Tokenizer {
+ public:
+  static Tokenizer from_directory(const std::string& path);  // tokenizer.json and tokenizer_config.json
+  static Tokenizer from_file(const std::string& tokenizer_json);
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+  ~Tokenizer();
+
+  enum class Specials { kAsText, kRecognise };  // kAsText: no added token is recognised: what user text goes through
+  std::vector<int32_t> encode(std::string_view text, Specials specials, bool add_bos = false) const;
+  std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
+  // Streaming decode: bytes of one token; the caller joins them and prints whole code points only (see Utf8Stream).
+  std::string token_bytes(int32_t id) const;
+  int32_t vocab_size() const;             // highest id + 1
+  int32_t id_of(std::string_view token) const;  // -1: none. Added tokens by their text, others by their mapped characters
+  bool is_special(int32_t id) const;
+  int32_t bos_id() const;                 // -1: none
+  int32_t eos_id() const;
+  const std::string& chat_template() const;  // Jinja source, empty where none
+
+ private:
+  Tokenizer();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Holds back the bytes of an unfinished code point.
+class Utf8Stream {
+ public:
+  std::string push(std::string_view bytes);  // what is complete; ill-formed parts become U+FFFD
+  std::string flush();
+
+ private:
+  std::string pending_;
+};
+
+// Training: byte-level BPE with merges by falling pair count (ties: lower pair of ids first), deterministic.
+struct TokenizerTraining {
+  int64_t vocab_size = 512;                 // bytes, merges and special tokens together
+  std::vector<std::string> special_tokens;  // get the first ids
+  std::string bos_token, eos_token, pad_token;  // must be among special_tokens, or empty
+  std::string pattern;                      // pre-tokenizer regex; empty: DeepSeek-V3's sequence of splits
+  std::string chat_template;                // written to tokenizer_config.json
+  int64_t max_position = 4096;
+};
+// texts are views that stay alive during the call. Writes tokenizer.json and tokenizer_config.json into `directory`.
+void train_tokenizer(std::span<const std::string_view> texts, const TokenizerTraining& config, const std::string& directory);
+
+}  // namespace fathom
