@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace fathom {
@@ -17,7 +18,8 @@ void make_directories(const std::string& path);
 std::vector<std::string> list_directory(const std::string& path);  // names, sorted
 void remove_tree(const std::string& path);
 
-// Atomic: temporary name in the same folder, write, fsync, rename, fsync of the folder. An interrupted write leaves the old file.
+// Atomic: temporary name in the same folder, write, fsync, rename, fsync of the folder. An interrupted write leaves the old
+// file.
 void write_file_atomic(const std::string& path, std::string_view bytes);
 // The same for streamed content.
 class AtomicFile {
@@ -30,7 +32,9 @@ class AtomicFile {
   void commit();
 
  private:
-  std::string path_, temporary_;
+  static constexpr int64_t kBuffer = 1 << 20;
+  void write_through(const char* data, int64_t bytes);
+  std::string path_, temporary_, buffer_;
   int fd_ = -1;
   int64_t written_ = 0;
   uint32_t crc_ = 0;
@@ -38,6 +42,8 @@ class AtomicFile {
 // A directory that appears whole or not at all: filled under a temporary name, then renamed over `path`
 // (an existing one is swapped out and removed).
 void write_directory_atomic(const std::string& path, const std::function<void(const std::string& temporary)>& fill);
+// Removes what killed processes left of atomic writes in `directory`: temporary names whose process is gone.
+void remove_stale_temporaries(const std::string& directory);
 uint32_t crc32_of_file(const std::string& path);
 
 // A read-only memory map of a whole file.
