@@ -36,8 +36,9 @@ using ConfigBody = std::function<void(ConfigFields&)>;
 // Fills the struct from a YAML file and then `--set a.b=c` overrides. Unknown key, wrong type, out of range: Error (usage)
 // "file:line: field: what; what is allowed". An empty path reads the overrides only.
 void read_config(const std::string& path, const std::vector<std::string>& overrides, const ConfigBody& body);
-void read_config_text(const std::string& yaml, const std::string& source, const std::vector<std::string>& overrides, const ConfigBody& body);
-std::string config_to_yaml(const ConfigBody& body);     // the resolved recipe; reads back to the same values, bit for bit
-std::string config_reference(const ConfigBody& body);   // Markdown table: field, default, range, help
+void read_config_text(const std::string& yaml, const std::string& source, const std::vector<std::string>& overrides,
+                      const ConfigBody& body);
+std::string config_to_yaml(const ConfigBody& body);    // the resolved recipe; reads back to the same values, bit for bit
+std::string config_reference(const ConfigBody& body);  // Markdown table: field, default, range, help
 
 }  // namespace fathom

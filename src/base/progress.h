@@ -21,11 +21,12 @@ class Progress {
   bool shown_ = false;
 };
 
-double now_seconds();  // monotonic
-std::string format_duration(double seconds);   // "2 min 5 s"
-std::string format_bytes(double bytes);        // "3.7 GiB"
+double now_seconds();                         // monotonic
+std::string format_duration(double seconds);  // "2 min 5 s"
+std::string format_bytes(double bytes);       // "3.7 GiB"
 
-void install_stop_handler();   // the second signal ends the process at once
+// `notice` is printed at the first signal; the second one ends the process at once.
+void install_stop_handler(const char* notice = "\nstopping after this step; again to stop at once\n");
 bool stop_requested();
 void clear_stop_request();
 
