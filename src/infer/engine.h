@@ -1,40 +1,25 @@
-// The engine: continuous batching over a paged cache with shared prefixes. One thread owns the model.
+// The engine: continuous batching over a paged cache with shared prefixes. One thread owns the model and calls this.
 // step() = schedule, run, sample, publish. Strict: a request's tokens and log-probabilities do not depend on what else
-// runs, on chunking, or on prefix hits.
+// runs, on chunking, on pre-emption or on prefix hits.
 #pragma once
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <string>
 #include <vector>
 
+#include "infer/request.h"
 #include "model/decoder.h"
-#include "ops/sampling/sampling.h"
 
 namespace fathom {
 
 struct EngineConfig {
-  int64_t cache_blocks = 0;          // 0: from cache_bytes
+  int64_t cache_blocks = 0;  // 0: from cache_bytes
   int64_t cache_bytes = int64_t{1} << 30;
-  int64_t max_rows = 512;            // token budget of a step: decode rows first, the rest prefill chunks
+  int64_t max_rows = 512;  // token budget of a step: decode rows first, the rest prefill chunks
   int64_t max_sequences = 256;
   bool prefix_sharing = true;
-};
-
-struct Request {
-  std::vector<int32_t> prompt;
-  SamplingParams sampling;
-  int64_t max_tokens = 256;
-  std::vector<int32_t> stop_ids;     // end of sequence; the stop token is part of the result (it is in the loss mask too)
-  // The draw of token n is Philox(seed, kSample, step, sequence, n): nothing else decides it.
-  uint64_t seed = 0, step = 0, sequence = 0;
-};
-enum class FinishReason : uint8_t { kStop, kLength, kCancelled };
-struct Completion {
-  std::vector<int32_t> ids;
-  std::vector<float> logps;          // under softmax(logits): the trainer's log-probability
-  std::vector<float> sampling_logps; // under the distribution drawn from
-  FinishReason reason = FinishReason::kLength;
+  int64_t num_valid = 0;  // tokens that may be drawn: [0, num_valid); 0: all of the vocabulary. Less where the
+                          // vocabulary is padded beyond the tokenizer's; logps are normalised over these too
 };
 
 struct EngineStats {
@@ -46,18 +31,21 @@ class Engine {
   // The model outlives the engine. The cache is dropped by reset_cache() when the weights change.
   Engine(Decoder& model, const EngineConfig& config);
   ~Engine();
-  using TokenCallback = std::function<void(int32_t id, float logp)>;
-  // Returns the request's id. Throws Error where prompt + max_tokens cannot fit the cache or the prompt is empty.
+  using TokenCallback = fathom::TokenCallback;
+  // Returns the request's id. Throws Error where prompt + max_tokens cannot fit the cache, the prompt is empty or has an
+  // id outside of the vocabulary. May be called from a TokenCallback, as may cancel().
   uint64_t submit(Request request, TokenCallback on_token = nullptr);
-  void cancel(uint64_t id);
-  bool step();                              // false: nothing left to do
+  void cancel(uint64_t id);  // what was generated so far stays in the completion
+  bool step();               // false: nothing left to do
   bool finished(uint64_t id) const;
-  Completion take(uint64_t id);             // once finished
+  Completion take(uint64_t id);  // once finished
   // Submits all, steps to the end, returns in order. `on_progress(done_requests, total)` may be null; stop() true ends early.
-  std::vector<Completion> generate(std::vector<Request> requests, const std::function<void(int64_t, int64_t)>& on_progress = nullptr,
+  std::vector<Completion> generate(std::vector<Request> requests,
+                                   const std::function<void(int64_t, int64_t)>& on_progress = nullptr,
                                    const std::function<bool()>& stop = nullptr);
-  void reset_cache();
+  void reset_cache();  // running requests keep their tokens and are computed again
   const EngineStats& stats() const;
+  int64_t num_blocks() const;
 
  private:
   struct Impl;

@@ -1,0 +1,28 @@
+// What goes into the engine and what comes out.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "ops/sampling/sampling.h"
+
+namespace fathom {
+
+struct Request {
+  std::vector<int32_t> prompt;
+  SamplingParams sampling;
+  int64_t max_tokens = 256;
+  std::vector<int32_t> stop_ids;  // end of sequence; the stop token is part of the result (it is in the loss mask too)
+  // The draw of token n is Philox(seed, kSample, step, sequence, n): nothing else decides it.
+  uint64_t seed = 0, step = 0, sequence = 0;
+};
+enum class FinishReason : uint8_t { kStop, kLength, kCancelled };
+struct Completion {
+  std::vector<int32_t> ids;
+  std::vector<float> logps;           // under softmax(logits): the trainer's log-probability
+  std::vector<float> sampling_logps;  // under the distribution drawn from
+  FinishReason reason = FinishReason::kLength;
+};
+using TokenCallback = std::function<void(int32_t id, float logp)>;
+
+}  // namespace fathom
