@@ -1,22 +1,132 @@
 #include "ops/attention/attention.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "base/check.h"
-#include "ops/attention/attention_ref.h"
+#include "base/thread_pool.h"
+#include "ops/attention/attention_dispatch.h"
+#include "tensor/storage.h"
 
 namespace fathom {
 
-void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span<const AttentionSequence> sequences,
-                       Tensor& out, Tensor* lse) {
-  CHECK(layout.num_kv_heads > 0 && layout.num_heads % layout.num_kv_heads == 0);
-  CHECK_EQ(q.dim(1), layout.num_heads * layout.query_width());
-  CHECK_EQ(out.dim(1), layout.num_heads * layout.value_width);
-  attention_forward_ref(layout, q, sequences, out, lse);
+float* attention_scratch(int64_t floats) {
+  thread_local std::shared_ptr<std::byte> storage;
+  thread_local int64_t size = 0;
+  if (size < floats) {
+    storage = allocate_storage(floats * static_cast<int64_t>(sizeof(float)));
+    size = floats;
+  }
+  return reinterpret_cast<float*>(storage.get());
 }
 
-void attention_backward(const AttentionLayout& layout, const Tensor& q, const Tensor& kv,
-                        std::span<const AttentionSequence> sequences, const Tensor& /*out*/, const Tensor& /*lse*/,
-                        const Tensor& dout, Tensor& dq, Tensor& dkv) {
-  attention_backward_ref(layout, q, kv, sequences, dout, dq, dkv);
+AttentionHead attention_head(const AttentionLayout& l, int64_t kv_head) {
+  return {l.key_width,   l.key_offset + kv_head * l.key_stride,     l.shared_width, l.shared_offset,
+          l.value_width, l.value_offset + kv_head * l.value_stride, l.row_width,    l.num_heads / l.num_kv_heads,
+          l.scale};
+}
+
+void check_attention_layout(const AttentionLayout& l) {
+  CHECK(l.num_kv_heads > 0 && l.num_heads > 0 && l.num_heads % l.num_kv_heads == 0);
+  CHECK(l.key_width > 0 && l.value_width > 0 && l.shared_width >= 0 && l.key_offset >= 0 && l.value_offset >= 0 &&
+        l.shared_offset >= 0);
+  CHECK(l.key_offset + (l.num_kv_heads - 1) * l.key_stride + l.key_width <= l.row_width);
+  CHECK(l.value_offset + (l.num_kv_heads - 1) * l.value_stride + l.value_width <= l.row_width);
+  CHECK(l.shared_width == 0 || l.shared_offset + l.shared_width <= l.row_width);
+}
+
+namespace {
+
+constexpr int64_t kSuperPositions = kSuperBlocks * kKeyBlock;
+
+// A tile or, where there are too few tiles for the threads, one super-block of a tile. The bits are the same.
+struct Piece {
+  ForwardTile tile;
+  int64_t cost;
+  float* partial;
+};
+
+}  // namespace
+
+void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span<const AttentionSequence> sequences,
+                       Tensor& out, Tensor* lse) {
+  check_attention_layout(layout);
+  CHECK_EQ(q.dim(1), layout.num_heads * layout.query_width());
+  CHECK_EQ(out.dim(1), layout.num_heads * layout.value_width);
+  CHECK_EQ(out.rows(), q.rows());
+  CHECK(q.dtype() == out.dtype() && (q.dtype() == DType::kF32 || q.dtype() == DType::kBF16));
+  if (lse) CHECK(lse->rows() == q.rows() && lse->dim(1) == layout.num_heads);
+  const bool f32 = q.dtype() == DType::kF32;
+  const int64_t bytes = dtype_bytes(q.dtype()), group = layout.num_heads / layout.num_kv_heads;
+  constexpr int64_t kLanesATile = kForwardTiles * kTileLanes;
+
+  std::vector<ForwardTile> tiles;
+  for (const AttentionSequence& s : sequences) {
+    if (s.num_queries == 0) continue;
+    CHECK(s.query_begin >= 0 && s.query_begin + s.num_queries <= q.rows() && s.first_position >= 0);
+    CHECK(static_cast<int64_t>(s.blocks.size()) * kKeyBlock >= s.first_position + s.num_queries);
+    for (int64_t g = 0; g < layout.num_kv_heads; ++g) {
+      ForwardTile t;
+      t.head = attention_head(layout, g);
+      t.q = q.raw() + (s.query_begin * q.row_stride() + g * group * layout.query_width()) * bytes;
+      t.out = out.raw() + (s.query_begin * out.row_stride() + g * group * layout.value_width) * bytes;
+      t.lse = lse ? lse->row<float>(s.query_begin) + g * group : nullptr;
+      t.q_stride = q.row_stride(), t.out_stride = out.row_stride(), t.lse_stride = lse ? lse->row_stride() : 0;
+      t.blocks = s.blocks.data();
+      t.first_position = s.first_position;
+      for (int64_t lane = 0; lane < s.num_queries * group; lane += kLanesATile) {
+        t.first_lane = lane;
+        t.num_lanes = std::min(kLanesATile, s.num_queries * group - lane);
+        t.super_begin = 0;
+        t.super_end = (s.first_position + (lane + t.num_lanes - 1) / group) / kSuperPositions + 1;
+        tiles.push_back(t);
+      }
+    }
+  }
+
+  const bool split = static_cast<int64_t>(tiles.size()) < 4 * num_threads() && num_threads() > 1;
+  std::vector<Piece> pieces;
+  std::vector<std::pair<ForwardTile, int64_t>> merges;  // tile, offset of its states
+  int64_t floats = 0;
+  for (const ForwardTile& t : tiles) {
+    const int64_t last = t.first_position + (t.first_lane + t.num_lanes - 1) / group;
+    if (!split || t.super_end == 1) {
+      pieces.push_back({t, last * t.num_lanes, nullptr});
+      continue;
+    }
+    merges.push_back({t, floats});
+    floats += forward_state_floats(t.head, t.num_lanes) * t.super_end;
+  }
+  const std::shared_ptr<std::byte> storage = floats ? allocate_storage(floats * static_cast<int64_t>(sizeof(float))) : nullptr;
+  float* states = reinterpret_cast<float*>(storage.get());
+  for (const auto& [t, offset] : merges)
+    for (int64_t super = 0; super < t.super_end; ++super) {
+      Piece p{t, kSuperPositions * t.num_lanes, states + offset + super * forward_state_floats(t.head, t.num_lanes)};
+      p.tile.super_begin = super, p.tile.super_end = super + 1;
+      pieces.push_back(p);
+    }
+  std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.cost > b.cost; });
+
+  const ForwardFn forward = f32 ? IsaTable<ForwardFn>{portable::forward_tile_f32, avx2::forward_tile_f32,
+                                                      avx512::forward_tile_f32, avx512bf16::forward_tile_f32}
+                                      .pick()
+                                : IsaTable<ForwardFn>{portable::forward_tile_bf16, avx2::forward_tile_bf16,
+                                                      avx512::forward_tile_bf16, avx512bf16::forward_tile_bf16}
+                                      .pick();
+  parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      forward(pieces[i].tile, attention_scratch(forward_scratch_floats(pieces[i].tile.head)), pieces[i].partial);
+  });
+  if (merges.empty()) return;
+  const MergeFn merge = f32 ? IsaTable<MergeFn>{portable::merge_tile_f32, avx2::merge_tile_f32, avx512::merge_tile_f32,
+                                                avx512bf16::merge_tile_f32}
+                                  .pick()
+                            : IsaTable<MergeFn>{portable::merge_tile_bf16, avx2::merge_tile_bf16, avx512::merge_tile_bf16,
+                                                avx512bf16::merge_tile_bf16}
+                                  .pick();
+  parallel_for(static_cast<int64_t>(merges.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) merge(merges[i].first, states + merges[i].second);
+  });
 }
 
 std::vector<std::vector<const void*>> packed_blocks(const Tensor& kv, std::span<const int64_t> sequence_begins) {

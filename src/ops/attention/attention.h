@@ -23,8 +23,8 @@ struct AttentionLayout {
   int64_t key_width = 0, key_offset = 0, key_stride = 0;
   int64_t shared_width = 0, shared_offset = 0;
   int64_t value_width = 0, value_offset = 0, value_stride = 0;
-  int64_t row_width = 0;   // elements from row to row inside a block
-  float scale = 1;         // softmax scale, applied to the scores in f32
+  int64_t row_width = 0;  // elements from row to row inside a block
+  float scale = 1;        // softmax scale, applied to the scores in f32
   int64_t query_width() const { return key_width + shared_width; }
 };
 
@@ -38,12 +38,14 @@ struct AttentionSequence {
 
 // q [T, H * query_width] F32 or BF16 (= the store's dtype), out [T, H * value_width] same dtype, assigned.
 // lse [T, H] F32: log-sum-exp of the scaled scores, saved for backward where not null.
-void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span<const AttentionSequence> sequences, Tensor& out, Tensor* lse);
+void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span<const AttentionSequence> sequences,
+                       Tensor& out, Tensor* lse);
 
 // Training: every sequence starts at position 0 and its keys are rows [query_begin, + num_queries) of kv [T, row_width].
 // dq [T, H*query_width] and dkv [T, row_width] are assigned, dtype of q. Recomputes the probabilities from lse.
-void attention_backward(const AttentionLayout& layout, const Tensor& q, const Tensor& kv, std::span<const AttentionSequence> sequences,
-                        const Tensor& out, const Tensor& lse, const Tensor& dout, Tensor& dq, Tensor& dkv);
+void attention_backward(const AttentionLayout& layout, const Tensor& q, const Tensor& kv,
+                        std::span<const AttentionSequence> sequences, const Tensor& out, const Tensor& lse, const Tensor& dout,
+                        Tensor& dq, Tensor& dkv);
 
 // Block pointers of a packed activation: those of each sequence in `kv` [T, row_width], for attention_forward in training.
 std::vector<std::vector<const void*>> packed_blocks(const Tensor& kv, std::span<const int64_t> sequence_begins /* [S+1] */);

@@ -1,0 +1,54 @@
+// What the attention kernels are given: plain pointers and widths. Compiled once a rung (attention_*_cpu.cpp).
+//
+// A tile works on lanes: lane = query * group + head for the query heads of one kv head, so that grouped and absorbed
+// layouts are matrix products over heads too. Scores stand as [key][lane], so softmax never crosses lanes.
+#pragma once
+#include <cstdint>
+
+#include "backend/cpu/isa.h"
+
+namespace fathom {
+
+constexpr int kTileLanes = 48;       // three vectors: 8 keys x 3 vectors of sums fill 24 of 32 registers
+constexpr int kForwardTiles = 4;     // tiles that share one block of widened keys and values
+constexpr int64_t kSuperBlocks = 8;  // blocks a super-block: each is summed from fresh, then merged in order (fixed splits)
+
+// One kv head's part of the layout.
+struct AttentionHead {
+  int64_t key_width, key_offset, shared_width, shared_offset, value_width, value_offset, row_width;
+  int64_t group;  // query heads
+  float scale;
+};
+
+struct ForwardTile {
+  AttentionHead head;
+  const void* q;                             // query 0 of the sequence, first head of the group
+  void* out;                                 // the same place of the output
+  float* lse;                                // or null
+  int64_t q_stride, out_stride, lse_stride;  // elements from query to query
+  const void* const* blocks;
+  int64_t first_position;         // of query 0
+  int64_t first_lane, num_lanes;  // at most kForwardTiles * kTileLanes
+  int64_t super_begin, super_end;
+};
+
+// Floats of a state (sums, maxima, totals) and of the scratch that a tile needs.
+inline int64_t padded_width(int64_t width) { return (width + 15) / 16 * 16; }
+inline int64_t forward_state_floats(const AttentionHead& h, int64_t lanes) { return lanes * (padded_width(h.value_width) + 2); }
+inline int64_t forward_scratch_floats(const AttentionHead& h) {
+  const int64_t lanes = kForwardTiles * kTileLanes, key = h.key_width + h.shared_width + 2,
+                value = padded_width(h.value_width) + 16;
+  return 64 * (key + value) + lanes * key + 2 * 64 * kTileLanes + 2 * lanes * (value + 2) + kTileLanes * 8 + 1024;
+}
+
+// forward_tile: super-blocks [super_begin, super_end) in order. With `partial` (then super_end = super_begin + 1) the
+// state is left there; else the output is written. merge_tile: the same merge from states that lie one after the other.
+using ForwardFn = void (*)(const ForwardTile& tile, float* scratch, float* partial);
+using MergeFn = void (*)(const ForwardTile& tile, float* states);
+
+}  // namespace fathom
+
+FATHOM_DECLARE_RUNGS4(void forward_tile_f32(const ForwardTile& tile, float* scratch, float* partial);
+                      void forward_tile_bf16(const ForwardTile& tile, float* scratch, float* partial);
+                      void merge_tile_f32(const ForwardTile& tile, float* states);
+                      void merge_tile_bf16(const ForwardTile& tile, float* states))

@@ -1,0 +1,331 @@
+// Forward: S^T = K Q^T, softmax down the keys, O += P V, block by block (Dao et al. 2022, "FlashAttention"), lanes beside
+// each other. Rounding points: scores, sums and outputs are f32 until the output is rounded once; with a bf16 store P is
+// rounded to bf16 before P V on every rung (the pair products of VDPBF16PS need it), the softmax total is not.
+#include "ops/attention/attention_pack.h"
+
+namespace fathom::FATHOM_RUNG {
+namespace {
+
+constexpr float kMinusInfinity = -__builtin_inff();
+
+FATHOM_INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
+FATHOM_INLINE int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Sums O [lanes][stride], running maxima and totals of up to 192 lanes.
+struct State {
+  float *o, *m, *l;
+};
+
+// Memory of the next block, fetched into L2 little by little while this one is computed.
+struct Prefetch {
+  const char* row = nullptr;  // null: nothing to fetch
+  int64_t rows = 0, row_bytes = 0, begin[3], end[3];
+  int64_t j = 0, segment = 0, at = 0;
+  void aim(const void* block, int64_t valid, const AttentionHead& h, int64_t element_bytes) {
+    row = static_cast<const char*>(block);
+    rows = valid;
+    row_bytes = h.row_width * element_bytes;
+    const int64_t offset[3] = {h.key_offset, h.shared_offset, h.value_offset},
+                  width[3] = {h.key_width, h.shared_width, h.value_width};
+    const bool inside = h.value_offset >= h.key_offset && h.value_offset + h.value_width <= h.key_offset + h.key_width;
+    for (int s = 0; s < 3; ++s) {
+      begin[s] = offset[s] * element_bytes;
+      end[s] = s == 2 && inside ? begin[s] : begin[s] + width[s] * element_bytes;
+    }
+    j = segment = 0;
+    at = begin[0];
+  }
+  void step(int64_t lines) {
+    while (row && lines > 0) {
+      if (at < end[segment]) {
+        __builtin_prefetch(row + at, 0, 2);
+        at += 64;
+        --lines;
+      } else if (++segment < 3) {
+        at = begin[segment];
+      } else if (++j < rows) {
+        row += row_bytes;
+        segment = 0;
+        at = begin[0];
+      } else {
+        row = nullptr;
+      }
+    }
+  }
+};
+
+// Partial sums by key mod 16, added by the tree of reduce_add: the form that a horizontal softmax has too.
+FATHOM_INLINE F32 tree(F32* s) {
+#pragma GCC unroll 4
+  for (int width = 8; width > 0; width /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < width; ++i) s[i] = s[i] + s[i + width];
+  return s[0];
+}
+
+// One vector of lanes: s [keys][lanes] becomes exp(s - m) in the store's type; m, l are brought up, alpha = exp(m_old - m).
+template <class T, bool kMasked>
+FATHOM_INLINE void softmax(float* s, int64_t lanes, int64_t keys, const float* rel, float* m, float* l, float* alpha) {
+  const F32 m_old = load(m);
+  F32 top = m_old;
+  for (int64_t j = 0; j < keys; ++j) {
+    F32 x = load(s + j * lanes);
+    if constexpr (kMasked) {
+      x = select_less(load(rel), set1(static_cast<float>(j)), set1(kMinusInfinity), x);
+      store(s + j * lanes, x);
+    }
+    top = max(x, top);
+  }
+  F32 sum[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) sum[i] = zero();
+  for (int64_t j = 0; j < keys; j += 8) {  // keys is a multiple of 8
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      const F32 p = exp(load(s + (j + i) * lanes) - top);
+      F32& part = j % 16 ? sum[8 + i] : sum[i];
+      part = part + p;
+      store(s + (j + i) * lanes, round_to_store(p, static_cast<const T*>(nullptr)));
+    }
+  }
+  const F32 a = exp(m_old - top);
+  store(alpha, a);
+  store(m, top);
+  store(l, fma(load(l), a, tree(sum)));
+}
+
+template <class U>
+FATHOM_INLINE const typename U::Word* probability_words(float* s, int64_t, int64_t) {
+  return s;
+}
+#if FATHOM_RUNG_LEVEL >= 3
+// Pairs of keys: [keys/2][lanes], in place. The values are bf16 already.
+template <>
+FATHOM_INLINE const uint32_t* probability_words<PairWord>(float* s, int64_t lanes, int64_t keys) {
+  for (int64_t j = 0; j < keys; j += 2)
+    for (int64_t i = 0; i < lanes; i += 16) {
+      const __m512i even = _mm512_srli_epi32(_mm512_castps_si512(load(s + j * lanes + i).v), 16);
+      const __m512i pair = _mm512_or_si512(even, _mm512_castps_si512(load(s + (j + 1) * lanes + i).v));
+      _mm512_storeu_si512(s + j / 2 * lanes + i, pair);
+    }
+  return reinterpret_cast<const uint32_t*>(s);
+}
+#endif
+
+template <class T, class U>
+class Forward {
+  using Word = typename U::Word;
+
+ public:
+  Forward(const ForwardTile& tile, float* scratch)
+      : t_(tile), h_(tile.head), key_(key_words<U>(h_)), value_(padded_width(h_.value_width)), free_(scratch) {
+    const int64_t value_offset = h_.value_offset - h_.key_offset;
+    // Floats of a value that lies inside its key (absorbed MLA) are widened once.
+    shared_value_ =
+        U::kPer == 1 && value_offset >= 0 && value_offset + h_.value_width <= h_.key_width && h_.value_width % 16 == 0;
+    value_stride_ = shared_value_ ? key_ : value_ + 16;  // + 16: rows must not all fall into the same few cache sets
+    k_ = take<Word>(64 * key_);
+    v_ = shared_value_ ? k_ + value_offset : take<Word>(64 * value_stride_);
+    q_ = take<Word>(kForwardTiles * kTileLanes * key_);
+    s_ = take<float>(64 * kTileLanes);
+    alpha_ = take<float>(kTileLanes);
+    rel_ = take<float>(kTileLanes);
+    pack_queries();
+  }
+
+  State take_state() {
+    return {take<float>(kForwardTiles * kTileLanes * value_), take<float>(kForwardTiles * kTileLanes),
+            take<float>(kForwardTiles * kTileLanes)};
+  }
+
+  // One super-block from fresh.
+  void run(int64_t super, const State& state) {
+    const int64_t last = position(t_.num_lanes - 1), begin = super * kSuperBlocks;
+    const int64_t end = at_most(begin + kSuperBlocks, last / 64 + 1);
+    for (int64_t i = 0; i < round16(t_.num_lanes); ++i) state.m[i] = kMinusInfinity, state.l[i] = 0;
+    for (int64_t b = begin; b < end; ++b) {
+      const T* block = static_cast<const T*>(t_.blocks[b]);
+      const int64_t valid = at_most(64, last + 1 - b * 64);
+      pack_keys<T, U>(h_, block, valid, k_);
+      if (!shared_value_) pack_values(h_, block, valid, value_stride_, v_);
+      Prefetch next;
+      if (b + 1 <= last / 64) next.aim(t_.blocks[b + 1], at_most(64, last + 1 - (b + 1) * 64), h_, sizeof(T));
+      for (int64_t lane = 0; lane < t_.num_lanes; lane += kTileLanes) step(b, b == begin, lane, state, next);
+    }
+  }
+
+  // State `part` of super-block `super` joins `sum`, which holds the earlier ones.
+  static void merge(const ForwardTile& t, int64_t super, const State& sum, const State& part) {
+    const int64_t stride = padded_width(t.head.value_width);
+    const int64_t first = first_visible(t, super * kSuperBlocks * 64, 0);
+    for (int64_t i = first; i < t.num_lanes; ++i) {
+      float keep[16], add[16];
+      const F32 ms = set1(sum.m[i]), mp = set1(part.m[i]), m = max(ms, mp);
+      const F32 fs = exp(ms - m), fp = exp(mp - m);
+      store(keep, m);
+      sum.m[i] = keep[0];
+      store(add, fma(set1(part.l[i]), fp, set1(sum.l[i]) * fs));
+      sum.l[i] = add[0];
+      for (int64_t d = 0; d < stride; d += 16)
+        store(sum.o + i * stride + d, fma(load(part.o + i * stride + d), fp, load(sum.o + i * stride + d) * fs));
+    }
+  }
+
+  static void finish(const ForwardTile& t, const State& s) {
+    const int64_t stride = padded_width(t.head.value_width), width = t.head.value_width;
+    for (int64_t i = 0; i < t.num_lanes; ++i) {
+      const int64_t lane = t.first_lane + i, query = lane / t.head.group, head = lane % t.head.group;
+      T* out = static_cast<T*>(t.out) + query * t.out_stride + head * width;
+      const F32 inverse = set1(1.f / s.l[i]);
+      for (int64_t d = 0; d < width; d += 16)  // + 0: no output is -0, so lanes that skip blocks agree in that too
+        store_n(out + d, fma(load(s.o + i * stride + d), inverse, zero()), static_cast<int>(at_most(16, width - d)));
+      if (t.lse) t.lse[query * t.lse_stride + head] = static_cast<float>(s.m[i] + __builtin_log(static_cast<double>(s.l[i])));
+    }
+  }
+
+ private:
+  static int64_t round16(int64_t n) { return (n + 15) / 16 * 16; }
+  template <class W>
+  W* take(int64_t n) {
+    float* p = free_;
+    free_ += round16(n);
+    return reinterpret_cast<W*>(p);
+  }
+  int64_t position(int64_t lane) const { return t_.first_position + (t_.first_lane + lane) / h_.group; }
+  // The first lane of the tile that stands at `key` or later.
+  static int64_t first_visible(const ForwardTile& t, int64_t key, int64_t from) {
+    const int64_t lane = (key - t.first_position) * t.head.group - t.first_lane;
+    return at_least(lane, from);
+  }
+
+  void pack_queries() {
+    for (int64_t begin = 0; begin < t_.num_lanes; begin += kTileLanes) {
+      const int64_t n = at_most(kTileLanes, t_.num_lanes - begin), lanes = round16(n), width = h_.key_width + h_.shared_width;
+      auto row = [&](int64_t i) {
+        const int64_t lane = t_.first_lane + begin + i;
+        return static_cast<const T*>(t_.q) + lane / h_.group * t_.q_stride + lane % h_.group * width;
+      };
+      Word* to = q_ + begin * key_;
+      pack_columns<T, U>(row, n, lanes, h_.key_width, to);
+      if (h_.shared_width > 0)
+        pack_columns<T, U>([&](int64_t i) { return row(i) + h_.key_width; }, n, lanes, h_.shared_width,
+                           to + words<U>(h_.key_width) * lanes);
+    }
+  }
+
+  // s [keys][lanes] = scale K Q^T, in pieces of the depth so that the queries' words stay in L1.
+  void scores(const Word* q, int64_t lanes, int64_t keys, Prefetch& next) {
+    const int64_t piece = lanes > 16 ? 128 : 64, calls = (key_ + piece - 1) / piece * ((keys + 15) / 16);
+    const int64_t lines =
+        (next.rows * ((h_.key_width + h_.shared_width + h_.value_width) * static_cast<int64_t>(sizeof(T)) / 64 + 3) + calls -
+         1) /
+        calls;
+    for (int64_t d = 0; d < key_; d += piece) {
+      const int64_t depth = at_most(piece, key_ - d);
+      const float scale = d + depth == key_ ? h_.scale : 1;
+      for (int64_t j = 0; j < keys; j += 16) {
+        const Gemm<Word> g{at_most(16, keys - j), lanes / 16, depth,   key_, 1, q + d * lanes, lanes,
+                           s_ + j * lanes,        lanes,      nullptr, scale};
+        if (d == 0)
+          gemm<U, Start::kZero>(g, k_ + j * key_ + d);
+        else
+          gemm<U, Start::kLoad>(g, k_ + j * key_ + d);
+        next.step(lines);
+      }
+    }
+  }
+
+  // Block b, the tile's lanes [begin, begin + 48).
+  void step(int64_t b, bool fresh, int64_t begin, const State& state, Prefetch& next) {
+    const int64_t n = at_most(kTileLanes, t_.num_lanes - begin), lanes = round16(n);
+    const int64_t last = position(begin + n - 1) - b * 64, first = position(begin) - b * 64;  // relative to the block
+    if (last < 0) return;
+    const int64_t keys = (at_most(last, 63) / 8 + 1) * 8;
+    scores(q_ + begin * key_, lanes, keys, next);
+    for (int64_t i = 0; i < lanes; ++i)
+      rel_[i] = static_cast<float>(i < n ? at_most(at_least(position(begin + i) - b * 64, -1), 64) : 64);
+    float *m = state.m + begin, *l = state.l + begin;
+    for (int64_t i = 0; i < lanes; i += 16) {
+      if (first < keys - 1)
+        softmax<T, true>(s_ + i, lanes, keys, rel_ + i, m + i, l + i, alpha_ + i);
+      else
+        softmax<T, false>(s_ + i, lanes, keys, rel_ + i, m + i, l + i, alpha_ + i);
+    }
+    const Word* p = probability_words<U>(s_, lanes, keys);
+    const int64_t from = first_visible(t_, b * 64, begin) - begin;  // earlier lanes do not see this block: untouched
+    const Gemm<Word> g{n - from,
+                       value_ / 16,
+                       keys / U::kPer,
+                       1,
+                       lanes,
+                       v_,
+                       value_stride_,
+                       state.o + (begin + from) * value_,
+                       value_,
+                       alpha_ + from,
+                       1};
+    if (fresh)
+      gemm<U, Start::kZero>(g, p + from);
+    else
+      gemm<U, Start::kScaled>(g, p + from);
+  }
+
+  const ForwardTile& t_;
+  const AttentionHead& h_;
+  const int64_t key_, value_;  // words a key, padded elements a value
+  int64_t value_stride_;
+  bool shared_value_;
+  float* free_;
+  Word *k_, *v_, *q_;
+  float *s_, *alpha_, *rel_;
+};
+
+template <class T, class U>
+void forward_tile(const ForwardTile& tile, float* scratch, float* partial) {
+  Forward<T, U> forward(tile, scratch);
+  if (partial) {
+    const int64_t o = tile.num_lanes * padded_width(tile.head.value_width);
+    // m and l of whole vectors are written: they stand in scratch, then move.
+    State s = forward.take_state();
+    s.o = partial;
+    forward.run(tile.super_begin, s);
+    __builtin_memcpy(partial + o, s.m, static_cast<size_t>(tile.num_lanes) * sizeof(float));
+    __builtin_memcpy(partial + o + tile.num_lanes, s.l, static_cast<size_t>(tile.num_lanes) * sizeof(float));
+    return;
+  }
+  const State sum = forward.take_state(), part = forward.take_state();
+  for (int64_t super = tile.super_begin; super < tile.super_end; ++super) {
+    forward.run(super, super == tile.super_begin ? sum : part);
+    if (super > tile.super_begin) forward.merge(tile, super, sum, part);
+  }
+  forward.finish(tile, sum);
+}
+
+template <class T>
+void merge_tile(const ForwardTile& tile, float* states) {
+  const int64_t n = tile.num_lanes, floats = forward_state_floats(tile.head, n), o = n * padded_width(tile.head.value_width);
+  auto state = [&](int64_t super) {
+    float* p = states + (super - tile.super_begin) * floats;
+    return State{p, p + o, p + o + n};
+  };
+  for (int64_t super = tile.super_begin + 1; super < tile.super_end; ++super)
+    Forward<T, FloatWord>::merge(tile, super, state(tile.super_begin), state(super));
+  Forward<T, FloatWord>::finish(tile, state(tile.super_begin));
+}
+
+}  // namespace
+
+void forward_tile_f32(const ForwardTile& tile, float* scratch, float* partial) {
+  forward_tile<float, FloatWord>(tile, scratch, partial);
+}
+void forward_tile_bf16(const ForwardTile& tile, float* scratch, float* partial) {
+#if FATHOM_RUNG_LEVEL >= 3
+  forward_tile<bf16, PairWord>(tile, scratch, partial);
+#else
+  forward_tile<bf16, FloatWord>(tile, scratch, partial);
+#endif
+}
+void merge_tile_f32(const ForwardTile& tile, float* states) { merge_tile<float>(tile, states); }
+void merge_tile_bf16(const ForwardTile& tile, float* states) { merge_tile<bf16>(tile, states); }
+
+}  // namespace fathom::FATHOM_RUNG

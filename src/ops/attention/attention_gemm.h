@@ -1,0 +1,112 @@
+// The one product of the attention kernels, C[rows][16 nvec] (+)= A[rows][depth] B[depth][16 nvec]: A is broadcast word by
+// word with any strides (so it may lie transposed), B is read in vectors. Every element is one chain over depth in
+// order, so the shape of the register tile decides no bit. For *_cpu.cpp files.
+#pragma once
+#include "backend/cpu/simd.h"
+#include "kernels/vector_math.h"
+
+namespace fathom::FATHOM_RUNG {
+
+// A word of the operands: one float (bf16 stores are widened when packed), or a pair of bf16 for VDPBF16PS.
+struct FloatWord {
+  using Word = float;
+  static constexpr int kPer = 1;
+  static FATHOM_INLINE F32 mad(Word a, F32 b, F32 c) { return fma(set1(a), b, c); }
+  static FATHOM_INLINE F32 load_b(const float* p) { return load(p); }
+  static FATHOM_INLINE F32 load_b(const bf16* p) { return load(p); }
+};
+#if FATHOM_RUNG_LEVEL >= 3
+struct PairWord {
+  using Word = uint32_t;
+  static constexpr int kPer = 2;
+  static FATHOM_INLINE F32 mad(Word a, __m512bh b, F32 c) {
+    return {_mm512_dpbf16_ps(c.v, (__m512bh)_mm512_set1_epi32(static_cast<int>(a)), b)};
+  }
+  static FATHOM_INLINE __m512bh load_b(const uint32_t* p) { return (__m512bh)_mm512_loadu_si512(p); }
+};
+#endif
+
+enum class Start { kZero, kLoad, kScaled };  // C starts at 0, as it stands, or times scale[row]
+
+template <class B>
+struct Gemm {
+  int64_t rows, nvec, depth;
+  int64_t a_row, a_depth;  // strides of A in words
+  const B* b;
+  int64_t b_depth;  // words from one depth of B to the next
+  float* c;
+  int64_t c_row;
+  const float* row_scale;  // Start::kScaled
+  float out_scale;         // C is multiplied by this at the end (exact where 1)
+};
+
+template <class U, int R, int NV, Start start, class B>
+__attribute__((noinline)) void panel(const Gemm<B>& g, const typename U::Word* a, const B* b, float* c,
+                                     const float* row_scale) {
+  F32 acc[R][NV];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) {
+      if constexpr (start == Start::kZero)
+        acc[r][v] = zero();
+      else
+        acc[r][v] = load(c + r * g.c_row + 16 * v);
+      if constexpr (start == Start::kScaled) acc[r][v] = acc[r][v] * set1(row_scale[r]);
+    }
+  const int64_t a_row = g.a_row, a_depth = g.a_depth, b_depth = g.b_depth;
+  for (int64_t k = 0; k < g.depth; ++k) {
+    decltype(U::load_b(b)) bv[NV];
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) bv[v] = U::load_b(b + 16 * v);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+      for (int v = 0; v < NV; ++v) acc[r][v] = U::mad(a[r * a_row], bv[v], acc[r][v]);
+    a += a_depth;
+    b += b_depth;
+  }
+  const F32 scale = set1(g.out_scale);
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; ++v) store(c + r * g.c_row + 16 * v, acc[r][v] * scale);
+}
+
+// Register tiles: sums + one B vector each + a broadcast stay within 32 (AVX-512) or 16 registers of half the width (AVX2).
+constexpr int kMaxVec = FATHOM_RUNG_LEVEL >= 2 ? 3 : 1;
+constexpr int rows_for(int nv) { return FATHOM_RUNG_LEVEL >= 2 ? (nv == 1 ? 16 : 8) : FATHOM_RUNG_LEVEL == 1 ? 6 : 4; }
+
+template <class U, int NV, Start start, class B>
+FATHOM_INLINE void columns(const Gemm<B>& g, const typename U::Word* a, int64_t v) {
+  constexpr int R = rows_for(NV);
+  const B* b = g.b + 16 * v;
+  float* c = g.c + 16 * v;
+  int64_t r = 0;
+  for (; r + R <= g.rows; r += R) panel<U, R, NV, start>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r);
+  if constexpr (R > 8)
+    if (r + 8 <= g.rows) panel<U, 8, NV, start>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r), r += 8;
+  if constexpr (R > 4)
+    if (r + 4 <= g.rows) panel<U, 4, NV, start>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r), r += 4;
+  if (r + 2 <= g.rows) panel<U, 2, NV, start>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r), r += 2;
+  if (r < g.rows) panel<U, 1, NV, start>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r);
+}
+
+template <class U, Start start, class B>
+void gemm(const Gemm<B>& g, const typename U::Word* a) {
+  for (int64_t v = 0; v < g.nvec;) {
+    const int64_t left = g.nvec - v;
+    if constexpr (kMaxVec == 3) {
+      if (left == 3 || left > 4)
+        columns<U, 3, start>(g, a, v), v += 3;
+      else if (left >= 2)
+        columns<U, 2, start>(g, a, v), v += 2;
+      else
+        columns<U, 1, start>(g, a, v), v += 1;
+    } else {
+      columns<U, 1, start>(g, a, v), v += 1;
+    }
+  }
+}
+
+}  // namespace fathom::FATHOM_RUNG
