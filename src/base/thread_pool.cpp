@@ -7,29 +7,43 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
-#include <memory>
+#include <exception>
 #include <mutex>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 #include "base/check.h"
+#include "base/error.h"
 
 namespace fathom {
 namespace {
 
 thread_local bool inside_region = false;
 
-int default_threads() {
-  for (const char* name : {"FATHOM_THREADS", "OMP_NUM_THREADS"})
-    if (const char* value = std::getenv(name))
-      if (const int n = std::atoi(value); n > 0) return std::min(n, 1024);
+int processors() {  // that this process may run on
   cpu_set_t set;
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1u, std::thread::hardware_concurrency());
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+// A wrong FATHOM_THREADS is an error; OMP_NUM_THREADS belongs to others and may hold a list: its first number counts.
+int default_threads() {
+  if (const char* value = std::getenv("FATHOM_THREADS")) {
+    char* end = nullptr;
+    const long n = std::strtol(value, &end, 10);
+    if (end == value || *end != '\0' || n < 1 || n > 1024)
+      fail_usage("threads", std::string("FATHOM_THREADS is '") + value + "'; allowed: a whole number from 1 to 1024");
+    return static_cast<int>(n);
+  }
+  if (const char* value = std::getenv("OMP_NUM_THREADS"))
+    if (const int n = std::atoi(value); n > 0) return std::min(n, 1024);
+  return processors();
 }
 
 void pause() {
@@ -40,7 +54,8 @@ void pause() {
 
 class Pool {
  public:
-  explicit Pool(int threads) : threads_(threads) {
+  // More threads than processors: nobody spins (the others need the processor) and nobody is pinned.
+  explicit Pool(int threads) : threads_(threads), spins_(threads <= processors() ? 20000 : 0) {
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
   }
   ~Pool() {
@@ -69,23 +84,35 @@ class Pool {
     }
     if (sleepers_.load(std::memory_order_acquire) > 0) wake_.notify_all();
     inside_region = true;
-    fn(context, 0, threads_);
+    call(fn, context, 0);
     inside_region = false;
     for (int spin = 0; running_.load(std::memory_order_acquire) != 0; ++spin) {
-      if (spin < 20000) pause();
-      else std::this_thread::yield();
+      if (spin < 20000)
+        pause();
+      else
+        std::this_thread::yield();
     }
+    // The workers are done with `context`: now the first exception of any of them reaches the caller.
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
  private:
+  void call(detail::RegionFn fn, void* context, int index) {
+    try {
+      fn(context, index, threads_);
+    } catch (...) {
+      std::lock_guard lock(mutex_);
+      if (!error_) error_ = std::current_exception();
+    }
+  }
   void work(int index) {
     flush_denormals();
-    pin(index);
+    if (spins_ > 0) pin(index);
     inside_region = true;
     uint64_t seen = 0;
     for (;;) {
       int spin = 0;
-      while (generation_.load(std::memory_order_acquire) == seen && spin < 20000) {
+      while (generation_.load(std::memory_order_acquire) == seen && spin < spins_) {
         pause();
         ++spin;
       }
@@ -97,7 +124,7 @@ class Pool {
       }
       ++seen;
       if (stop_.load(std::memory_order_acquire)) return;
-      fn_(context_, index, threads_);
+      call(fn_, context_, index);
       running_.fetch_sub(1, std::memory_order_release);
     }
   }
@@ -118,7 +145,7 @@ class Pool {
     }
   }
 
-  const int threads_;
+  const int threads_, spins_;
   std::vector<std::thread> workers_;
   std::mutex mutex_, region_mutex_;
   std::condition_variable wake_;
@@ -127,49 +154,67 @@ class Pool {
   std::atomic<bool> stop_{false};
   detail::RegionFn fn_ = nullptr;
   void* context_ = nullptr;
+  std::exception_ptr error_;
 };
 
-std::mutex pool_mutex;
-std::unique_ptr<Pool>& pool_slot() {
-  static std::unique_ptr<Pool> pool;
-  return pool;
+// Never destroyed at exit: workers may still spin then, and statics that end may still compute.
+std::atomic<Pool*> current_pool{nullptr};
+std::mutex& pool_mutex() {
+  static std::mutex* mutex = new std::mutex;
+  return *mutex;
+}
+// A forked child has none of the workers: it makes its own pool.
+void forget_pool() {
+  current_pool.store(nullptr);
+  inside_region = false;
+}
+Pool* make_pool(int threads) {
+  static const int registered = ::pthread_atfork(nullptr, nullptr, forget_pool);
+  (void)registered;
+  return new Pool(threads);
 }
 Pool& pool() {
-  std::lock_guard lock(pool_mutex);
-  auto& slot = pool_slot();
-  if (!slot) {
-    flush_denormals();
-    slot = std::make_unique<Pool>(default_threads());
-  }
-  return *slot;
+  if (Pool* made = current_pool.load(std::memory_order_acquire)) return *made;
+  std::lock_guard lock(pool_mutex());
+  if (!current_pool.load()) current_pool.store(make_pool(default_threads()), std::memory_order_release);
+  return *current_pool.load();
 }
 
 }  // namespace
 
 void flush_denormals() {
 #if defined(__x86_64__)
-  _mm_setcsr(_mm_getcsr() | 0x8040u);
+  _mm_setcsr(_mm_getcsr() | 0x8040u);  // FTZ, DAZ
+#elif defined(__aarch64__)
+  uint64_t fpcr;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+  __asm__ volatile("msr fpcr, %0" : : "r"(fpcr | (uint64_t{1} << 24)));  // FZ
 #endif
 }
 int num_threads() { return pool().threads(); }
 void set_num_threads(int threads) {
   CHECK(threads >= 1);
-  std::lock_guard lock(pool_mutex);
-  flush_denormals();
-  auto& slot = pool_slot();
-  if (slot && slot->threads() == threads) return;
-  slot.reset();
-  slot = std::make_unique<Pool>(threads);
+  CHECK(!inside_region);
+  std::lock_guard lock(pool_mutex());
+  Pool* old = current_pool.load();
+  if (old && old->threads() == threads) return;
+  current_pool.store(nullptr);
+  delete old;
+  current_pool.store(make_pool(threads), std::memory_order_release);
 }
 
 namespace detail {
 
-void run_region(RegionFn fn, void* context) { pool().run(fn, context); }
+void run_region(RegionFn fn, void* context) {
+  flush_denormals();  // any thread may be worker 0
+  pool().run(fn, context);
+}
 
 void run_range(RangeFn fn, void* context, int64_t n, int64_t grain) {
   if (n <= 0) return;
   grain = std::max<int64_t>(1, grain);
   if (n <= grain || inside_region) {
+    flush_denormals();
     fn(context, 0, n);
     return;
   }
@@ -178,7 +223,12 @@ void run_range(RangeFn fn, void* context, int64_t n, int64_t grain) {
     for (;;) {
       const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
       if (begin >= n) return;
-      fn(context, begin, std::min(n, begin + grain));
+      try {
+        fn(context, begin, std::min(n, begin + grain));
+      } catch (...) {
+        next.store(n, std::memory_order_relaxed);  // the others need not begin another piece
+        throw;
+      }
     }
   });
 }
