@@ -17,16 +17,19 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  enum class Specials { kAsText, kRecognise };  // kAsText: no added token is recognised: what user text goes through
+  // kAsText: no added token is recognised: what user text goes through. kSpecialAsText: those marked special are text.
+  enum class Specials { kAsText, kRecognise, kSpecialAsText };
   std::vector<int32_t> encode(std::string_view text, Specials specials, bool add_bos = false) const;
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
   // Streaming decode: bytes of one token; the caller joins them and prints whole code points only (see Utf8Stream).
   std::string token_bytes(int32_t id) const;
-  int32_t vocab_size() const;             // highest id + 1
+  int32_t vocab_size() const;                   // highest id + 1
   int32_t id_of(std::string_view token) const;  // -1: none. Added tokens by their text, others by their mapped characters
   bool is_special(int32_t id) const;
-  int32_t bos_id() const;                 // -1: none
+  int32_t bos_id() const;  // -1: none
   int32_t eos_id() const;
+  int32_t pad_id() const;
+  bool wants_bos() const;                    // the files ask for bos at the start of every text
   const std::string& chat_template() const;  // Jinja source, empty where none
 
  private:
@@ -47,11 +50,12 @@ class Utf8Stream {
 
 // Training: byte-level BPE with merges by falling pair count (ties: lower pair of ids first), deterministic.
 struct TokenizerTraining {
-  int64_t vocab_size = 512;                 // bytes, merges and special tokens together
-  std::vector<std::string> special_tokens;  // get the first ids
+  int64_t vocab_size = 512;                     // bytes, merges and special tokens together
+  std::vector<std::string> special_tokens;      // get the first ids
   std::string bos_token, eos_token, pad_token;  // must be among special_tokens, or empty
-  std::string pattern;                      // pre-tokenizer regex; empty: DeepSeek-V3's sequence of splits
-  std::string chat_template;                // written to tokenizer_config.json
+  std::string pattern;                          // pre-tokenizer regex; empty: DeepSeek-V3's sequence of splits
+  // bos, eos and pad are marked special (skip_special drops them); the others are not, as in DeepSeek's file.
+  std::string chat_template;  // written to tokenizer_config.json
   int64_t max_position = 4096;
 };
 // texts are views that stay alive during the call. Writes tokenizer.json and tokenizer_config.json into `directory`.

@@ -1,0 +1,249 @@
+#include "text/tokenizer.h"
+
+#include <algorithm>
+#include <array>
+#include <mutex>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/utf8.h"
+#include "text/bpe.h"
+#include "text/byte_map.h"
+#include "text/piece_cache.h"
+#include "text/pre_tokenizer.h"
+#include "text/tokenizer_file.h"
+#include "text/unicode.h"
+
+namespace fathom {
+namespace {
+
+// What one call of encode works in; kept from call to call for its cache.
+struct Scratch {
+  BpeScratch bpe;
+  PieceCache cache;
+  std::vector<size_t> ends;
+  std::vector<int32_t> ids;
+  std::vector<AddedTokenFinder::Part> raw_parts, normalised_parts;
+};
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  struct Token {
+    std::string bytes;  // what it decodes to
+    bool special = false;
+  };
+  std::string source;
+  std::vector<Token> tokens;                             // by id; ids between may be unused
+  std::unordered_map<std::string, int32_t> id_of_bytes;  // vocabulary entries, by what they decode to
+  std::unordered_map<std::string, int32_t> id_of_text;   // added tokens, and entries outside the byte map, by their text
+  std::array<int32_t, 256> id_of_byte{};
+  MergeTable merges;
+  bool ignore_merges = false, nfc = false, wants_bos = false;
+  PreTokenizer pre_tokenizer{std::vector<std::string>{}};
+  AddedTokenFinder raw_tokens, normalised_tokens;
+  std::vector<int32_t> prefix;  // what add_bos puts in front
+  int32_t bos = -1, eos = -1, pad = -1;
+  std::string chat_template;
+
+  mutable std::mutex mutex;
+  mutable std::vector<std::unique_ptr<Scratch>> idle;
+
+  explicit Impl(TokenizerSpec spec, std::string name);
+  void encode_text(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const;
+  int32_t required_id(const std::string& token, const char* what) const;
+  std::unique_ptr<Scratch> take_scratch() const {
+    const std::lock_guard lock(mutex);
+    if (idle.empty()) return std::make_unique<Scratch>();
+    auto scratch = std::move(idle.back());
+    idle.pop_back();
+    return scratch;
+  }
+};
+
+Tokenizer::Impl::Impl(TokenizerSpec spec, std::string name) : source(std::move(name)) {
+  const auto refuse = [&](const std::string& what) { fail_usage("tokenizer", source + ": " + what); };
+  int32_t highest = -1;
+  for (const auto& [text, id] : spec.vocab) highest = std::max(highest, id);
+  for (const AddedToken& token : spec.added_tokens) highest = std::max(highest, token.id);
+  // A file of a few bytes must not make us reserve a table of 2^24 tokens.
+  if (highest > static_cast<int64_t>(spec.vocab.size() + spec.added_tokens.size()) + (1 << 20))
+    refuse("the highest token id " + std::to_string(highest) + " is far above the number of tokens");
+  tokens.resize(static_cast<size_t>(highest) + 1);
+
+  std::vector<bool> used(tokens.size());
+  id_of_byte.fill(-1);
+  id_of_bytes.reserve(spec.vocab.size());
+  for (const auto& [text, id] : spec.vocab) {
+    if (used[id]) refuse("two tokens of the vocabulary have the id " + std::to_string(id));
+    used[id] = true;
+    if (auto bytes = characters_to_bytes(text); bytes && !bytes->empty()) {
+      if (bytes->size() == 1) id_of_byte[static_cast<unsigned char>((*bytes)[0])] = id;
+      id_of_bytes.emplace(*bytes, id);
+      tokens[id].bytes = std::move(*bytes);
+    } else {
+      id_of_text.emplace(text, id);
+      tokens[id].bytes = text;
+    }
+  }
+  for (int b = 0; b < 256; ++b)
+    if (id_of_byte[b] < 0)
+      refuse("the vocabulary has no token for the byte " + std::to_string(b) + ": it is not byte-level, or not whole");
+
+  const auto vocab_id = [&](const std::string& text, size_t rank) {
+    const auto bytes = characters_to_bytes(text);
+    const auto found = bytes ? id_of_bytes.find(*bytes) : id_of_bytes.end();
+    if (found == id_of_bytes.end())
+      refuse("merge " + std::to_string(rank) + " names the token '" + printable(text) + "', which the vocabulary lacks");
+    return found->second;
+  };
+  merges.reserve(spec.merges.size());
+  for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
+    const auto& [left, right] = spec.merges[rank];
+    merges.set(vocab_id(left, rank), vocab_id(right, rank), {static_cast<int32_t>(rank), vocab_id(left + right, rank)});
+  }
+
+  for (const AddedToken& token : spec.added_tokens) {
+    if (token.content.empty()) refuse("the added token " + std::to_string(token.id) + " is empty");
+    const std::string content = token.normalized && spec.nfc ? fathom::nfc(token.content) : token.content;
+    id_of_text[token.content] = token.id;
+    tokens[token.id] = {characters_to_bytes(content).value_or(content), token.special};
+    (token.normalized ? normalised_tokens : raw_tokens).add(token, content);
+  }
+  ignore_merges = spec.ignore_merges;
+  nfc = spec.nfc;
+  pre_tokenizer = PreTokenizer(spec.patterns);
+  if (!spec.bos_token.empty()) bos = required_id(spec.bos_token, "bos_token");
+  if (!spec.eos_token.empty()) eos = required_id(spec.eos_token, "eos_token");
+  if (!spec.pad_token.empty()) pad = required_id(spec.pad_token, "pad_token");
+  for (const std::string& token : spec.template_prefix) prefix.push_back(required_id(token, "post_processor"));
+  wants_bos = spec.add_bos_token || !prefix.empty();
+  if (prefix.empty() && bos >= 0) prefix.push_back(bos);
+  if (bos < 0 && prefix.size() == 1) bos = prefix[0];
+  if (spec.add_bos_token && prefix.empty()) refuse("add_bos_token is true, but there is no bos_token");
+  chat_template = std::move(spec.chat_template);
+}
+
+int32_t Tokenizer::Impl::required_id(const std::string& token, const char* what) const {
+  if (const auto found = id_of_text.find(token); found != id_of_text.end()) return found->second;
+  if (const auto bytes = characters_to_bytes(token))
+    if (const auto found = id_of_bytes.find(*bytes); found != id_of_bytes.end()) return found->second;
+  fail_usage("tokenizer", source + ": " + what + " names '" + printable(token) + "', which is no token");
+}
+
+void Tokenizer::Impl::encode_text(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const {
+  pre_tokenizer.split(text, scratch.ends);
+  size_t begin = 0;
+  for (const size_t end : scratch.ends) {
+    const std::string_view piece = text.substr(begin, end - begin);
+    begin = end;
+    if (piece.size() == 1) {
+      out.push_back(id_of_byte[static_cast<unsigned char>(piece[0])]);
+      continue;
+    }
+    const bool cached = piece.size() <= PieceCache::kMaxBytes;
+    const uint64_t hash = cached ? PieceCache::hash(piece) : 0;
+    if (cached && scratch.cache.append(piece, hash, out)) continue;
+    auto& ids = scratch.ids;
+    ids.clear();
+    if (ignore_merges)
+      if (const auto whole = id_of_bytes.find(std::string(piece)); whole != id_of_bytes.end()) ids.push_back(whole->second);
+    if (ids.empty()) {
+      for (const char c : piece) ids.push_back(id_of_byte[static_cast<unsigned char>(c)]);
+      merge_piece(merges, ids, scratch.bpe);
+    }
+    out.insert(out.end(), ids.begin(), ids.end());
+    if (cached) scratch.cache.put(piece, hash, ids.data(), ids.size());
+  }
+}
+
+Tokenizer::Tokenizer() = default;
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+Tokenizer::~Tokenizer() = default;
+
+Tokenizer Tokenizer::from_file(const std::string& tokenizer_json) {
+  Tokenizer tokenizer;
+  tokenizer.impl_ = std::make_unique<Impl>(read_tokenizer_json(tokenizer_json), tokenizer_json);
+  return tokenizer;
+}
+
+Tokenizer Tokenizer::from_directory(const std::string& path) {
+  TokenizerSpec spec = read_tokenizer_json(path + "/tokenizer.json");
+  if (const std::string config = path + "/tokenizer_config.json"; file_exists(config)) read_tokenizer_config(config, spec);
+  if (const std::string chat = path + "/chat_template.jinja"; file_exists(chat)) spec.chat_template = read_file(chat, 1 << 24);
+  Tokenizer tokenizer;
+  tokenizer.impl_ = std::make_unique<Impl>(std::move(spec), path);
+  return tokenizer;
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, Specials specials, bool add_bos) const {
+  const Impl& t = *impl_;
+  std::string repaired;
+  if (first_invalid_utf8(text) >= 0) text = repaired = replace_invalid_utf8(text);
+  std::vector<int32_t> out;
+  if (add_bos) {
+    if (t.prefix.empty()) fail_usage("tokenizer", t.source + ": there is no bos token to put in front");
+    out = t.prefix;
+  }
+  auto scratch = t.take_scratch();
+  std::string normal;
+  const auto normalised = [&](std::string_view part) {
+    if (!t.nfc) return part;
+    normal = fathom::nfc(part);
+    return std::string_view(normal);
+  };
+  if (specials == Specials::kAsText) {
+    t.encode_text(normalised(text), *scratch, out);
+  } else {
+    const bool specials_as_text = specials == Specials::kSpecialAsText;
+    t.raw_tokens.find(text, specials_as_text, scratch->raw_parts);
+    for (const auto& raw : scratch->raw_parts) {
+      if (raw.id >= 0) {
+        out.push_back(raw.id);
+        continue;
+      }
+      const std::string_view part = normalised(text.substr(raw.begin, raw.end - raw.begin));
+      t.normalised_tokens.find(part, specials_as_text, scratch->normalised_parts);
+      for (const auto& p : scratch->normalised_parts) {
+        if (p.id >= 0)
+          out.push_back(p.id);
+        else
+          t.encode_text(part.substr(p.begin, p.end - p.begin), *scratch, out);
+      }
+    }
+  }
+  const std::lock_guard lock(t.mutex);
+  t.idle.push_back(std::move(scratch));
+  return out;
+}
+
+std::string Tokenizer::token_bytes(int32_t id) const {
+  return id >= 0 && id < vocab_size() ? impl_->tokens[id].bytes : std::string();
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
+  std::string bytes;
+  for (const int32_t id : ids)
+    if (id >= 0 && id < vocab_size() && !(skip_special && impl_->tokens[id].special)) bytes += impl_->tokens[id].bytes;
+  return first_invalid_utf8(bytes) >= 0 ? replace_invalid_utf8(bytes) : bytes;
+}
+
+int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(impl_->tokens.size()); }
+int32_t Tokenizer::id_of(std::string_view token) const {
+  if (const auto found = impl_->id_of_text.find(std::string(token)); found != impl_->id_of_text.end()) return found->second;
+  if (first_invalid_utf8(token) >= 0) return -1;
+  const auto bytes = characters_to_bytes(token);
+  if (!bytes) return -1;
+  const auto found = impl_->id_of_bytes.find(*bytes);
+  return found == impl_->id_of_bytes.end() ? -1 : found->second;
+}
+bool Tokenizer::is_special(int32_t id) const { return id >= 0 && id < vocab_size() && impl_->tokens[id].special; }
+int32_t Tokenizer::bos_id() const { return impl_->bos; }
+int32_t Tokenizer::eos_id() const { return impl_->eos; }
+int32_t Tokenizer::pad_id() const { return impl_->pad; }
+bool Tokenizer::wants_bos() const { return impl_->wants_bos; }
+const std::string& Tokenizer::chat_template() const { return impl_->chat_template; }
+
+}  // namespace fathom

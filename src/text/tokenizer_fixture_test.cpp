@@ -1,0 +1,88 @@
+// Every folder of $FATHOM_FIXTURES/tokenizers: ids of the tokenizers library, line by line; and the model folders load.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <map>
+
+#include "base/files.h"
+#include "base/json.h"
+#include "text/tokenizer.h"
+
+namespace fathom {
+namespace {
+
+std::string fixtures() {
+  const char* set = std::getenv("FATHOM_FIXTURES");
+  return set ? set : FATHOM_SOURCE_DIR "/../shared/fixtures";
+}
+
+std::string bytes_of_hex(const std::string& hex) {
+  std::string out;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) out.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  return out;
+}
+
+struct Count {
+  int good = 0, bad = 0;
+  std::string first;
+};
+
+TEST(TokenizerFixtures, EveryLineOfEveryFolder) {
+  const std::string root = fixtures() + "/tokenizers";
+  if (!is_directory(root)) GTEST_SKIP() << root << " is not there";
+  using Ids = std::vector<int32_t>;
+  for (const std::string& name : list_directory(root)) {
+    const std::string folder = root + "/" + name;
+    if (!file_exists(folder + "/encodings.jsonl")) continue;
+    const Tokenizer tokenizer = Tokenizer::from_directory(folder);
+    std::map<std::string, Count> counts;
+    const std::string lines = read_file(folder + "/encodings.jsonl");
+    for (size_t at = 0; at < lines.size();) {
+      const size_t end = std::min(lines.find('\n', at), lines.size());
+      const Json line = parse_json(std::string_view(lines).substr(at, end - at), folder);
+      at = end + 1;
+      const auto check = [&](const std::string& what, bool equal, const std::string& got) {
+        Count& count = counts[what];
+        (equal ? count.good : count.bad)++;
+        if (!equal && count.first.empty()) count.first = line.dump(-1, ' ', true).substr(0, 600) + "\n  got " + got;
+      };
+      const auto check_ids = [&](const char* key, const Ids& ids) {
+        if (line.contains(key)) check(key, line[key].get<Ids>() == ids, Json(ids).dump());
+      };
+      const auto ids = line["ids"].get<Ids>();
+      if (line.contains("text") || line.contains("bytes_hex")) {
+        const std::string text = line.contains("text") ? line["text"].get<std::string>() : bytes_of_hex(line["bytes_hex"]);
+        check_ids("ids", tokenizer.encode(text, Tokenizer::Specials::kRecognise));
+        check_ids("ids_with_special", tokenizer.encode(text, Tokenizer::Specials::kRecognise, tokenizer.wants_bos()));
+        check_ids("ids_special_as_text", tokenizer.encode(text, Tokenizer::Specials::kSpecialAsText));
+        check_ids("ids_no_added_tokens", tokenizer.encode(text, Tokenizer::Specials::kAsText));
+      }
+      for (const bool skip : {false, true}) {
+        const char* key = skip ? "decoded_skip_special" : "decoded";
+        if (!line.contains(key)) continue;
+        const std::string decoded = tokenizer.decode(ids, skip);
+        check(key, decoded == line[key].get<std::string>(), Json(decoded).dump(-1, ' ', true));
+      }
+    }
+    for (const auto& [what, count] : counts) {
+      std::printf("  %-12s %-22s %4d of %4d lines equal\n", name.c_str(), what.c_str(), count.good, count.good + count.bad);
+      EXPECT_EQ(count.bad, 0) << name << " " << what << "\n" << count.first;
+    }
+    EXPECT_GT(counts["ids"].good, 100);
+  }
+}
+
+TEST(TokenizerFixtures, ModelFoldersLoad) {
+  const std::string root = fixtures() + "/models";
+  if (!is_directory(root)) GTEST_SKIP() << root << " is not there";
+  for (const std::string& name : list_directory(root)) {
+    if (!file_exists(root + "/" + name + "/tokenizer.json")) continue;
+    const Tokenizer tokenizer = Tokenizer::from_directory(root + "/" + name);
+    EXPECT_GE(tokenizer.eos_id(), 0) << name;
+    const std::string text = "Hello, w\xC3\xB6rld!\n 12345 \xE4\xBD\xA0\xE5\xA5\xBD";
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode(text, Tokenizer::Specials::kAsText)), text) << name;
+  }
+}
+
+}  // namespace
+}  // namespace fathom
