@@ -6,7 +6,8 @@
 # pointers and no std:: templates, so that no inline function compiled for a newer processor can be picked by the linker.
 set(FATHOM_FLAGS_portable "")
 set(FATHOM_FLAGS_avx2 -mavx2 -mfma -mf16c)
-set(FATHOM_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512)
+# -Wno-…uninitialized: GCC 12 warns about its own _mm512_undefined_*.
+set(FATHOM_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512 -Wno-maybe-uninitialized -Wno-uninitialized)
 set(FATHOM_FLAGS_avx512bf16 ${FATHOM_FLAGS_avx512} -mavx512vnni -mavx512bf16)
 set(FATHOM_FLAGS_amx ${FATHOM_FLAGS_avx512bf16} -mamx-tile -mamx-bf16 -mamx-int8)
 set(FATHOM_RUNG_LEVEL_portable 0)

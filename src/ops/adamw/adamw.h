@@ -6,8 +6,8 @@
 namespace fathom {
 
 struct AdamWStep {
-  float lr = 1e-3f, beta1 = 0.9f, beta2 = 0.95f, eps = 1e-8f, weight_decay = 0.1f;
-  int64_t step = 1;        // 1 for the first update
+  double lr = 1e-3, beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1;  // double, as torch: 1 - beta^t is exact enough
+  int64_t step = 1;                                                             // 1 for the first update
   float grad_scale = 1.f;  // multiplies the gradient: clipping, and 1/(accumulated weight)
 };
 // value, grad F32; m, v F32 or BF16; all of one shape, contiguous. value, m, v are updated in place; grad is read.

@@ -15,7 +15,8 @@ void token_log_probs(const Tensor& logits, std::span<const int32_t> targets, int
 // Gradient of sum_t coefficient[t] * logp[t] in place: logits[t,v] := coefficient[t] * (1[v = target] - softmax(t,v)), for
 // rows with target < 0 all zero. Cross-entropy is coefficient = -1/N; policy gradients have others.
 // logp [T] F32 is also written. dlogits [T,V] F32 or BF16: may be `logits` itself where F32.
-void log_prob_backward(const Tensor& logits, std::span<const int32_t> targets, std::span<const float> coefficient, int64_t num_valid, Tensor& dlogits, Tensor& logp);
+void log_prob_backward(const Tensor& logits, std::span<const int32_t> targets, std::span<const float> coefficient,
+                       int64_t num_valid, Tensor& dlogits, Tensor& logp);
 // Entropy of softmax(logits[t]) in nats, [T] F32.
 void token_entropy(const Tensor& logits, int64_t num_valid, Tensor& entropy);
 

@@ -17,8 +17,8 @@ struct Dispatch {
 };
 Dispatch make_dispatch(const Tensor& ids /* [T,k] I32 */, int num_experts);
 
-Tensor dispatch_weights(const Dispatch& d, const Tensor& weights);                       // [T,k] -> [T*k] in routed order, F32
-void undispatch_weights(const Dispatch& d, const Tensor& routed, Tensor& weights);      // the inverse, assigned
+Tensor dispatch_weights(const Dispatch& d, const Tensor& weights);                  // [T,k] -> [T*k] in routed order, F32
+void undispatch_weights(const Dispatch& d, const Tensor& routed, Tensor& weights);  // the inverse, assigned
 // y[t] (+)= sum over slots, in slot order, of routed[position(t, slot)]. routed [T*k, d] F32 or BF16; y [T,d] F32 (or BF16).
 void combine_forward(const Dispatch& d, const Tensor& routed, bool accumulate, Tensor& y);
 // The gradient of combine is a gather (drouted[r] = dy[rows[r]]), which grouped_matmul does by itself (GroupedRows::rows).

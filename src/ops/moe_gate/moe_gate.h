@@ -20,12 +20,13 @@ struct MoeGateConfig {
 // Ties go to the lower index; groups that are not kept are -infinity.
 void moe_gate_forward(const MoeGateConfig& config, const Tensor& logits, const Tensor* bias, Tensor& ids, Tensor& weights);
 // dlogits [T,E] F32, assigned: through the weights only (none through the selection or the bias).
-void moe_gate_backward(const MoeGateConfig& config, const Tensor& logits, const Tensor& ids, const Tensor& weights, const Tensor& dweights, Tensor& dlogits);
+void moe_gate_backward(const MoeGateConfig& config, const Tensor& logits, const Tensor& ids, const Tensor& weights,
+                       const Tensor& dweights, Tensor& dlogits);
 
 // L = alpha sum_i f_i P_i for each sequence (begins [S+1] row borders), averaged over sequences. Returns the loss; adds its
 // gradient times `grad_scale` to dlogits where not null.
-float balance_loss(const MoeGateConfig& config, const Tensor& logits, const Tensor& ids, std::span<const int64_t> sequence_begins, float alpha,
-                   float grad_scale, Tensor* dlogits);
+float balance_loss(const MoeGateConfig& config, const Tensor& logits, const Tensor& ids,
+                   std::span<const int64_t> sequence_begins, float alpha, float grad_scale, Tensor* dlogits);
 // counts[e] += tokens routed to e. counts [E] I64.
 void count_expert_load(const Tensor& ids, Tensor& counts);
 // bias_i += speed * sign(mean(load) - load_i): once an optimizer step, over the whole batch's counts.

@@ -11,7 +11,8 @@ void rms_norm_forward(const Tensor& x, const Tensor& gain, float eps, Tensor& y,
 // residual [T,d] F32 += delta [T,d] (F32 or BF16), then y = RMSNorm(residual): one pass over memory.
 void add_rms_norm_forward(Tensor& residual, const Tensor& delta, const Tensor& gain, float eps, Tensor& y, Tensor* rstd);
 // dx [T,d] F32 (or BF16): assigned, or += where `accumulate` (the residual stream's gradient). dgain [d] F32 +=.
-void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& gain, const Tensor& rstd, bool accumulate, Tensor& dx, Tensor& dgain);
+void rms_norm_backward(const Tensor& dy, const Tensor& x, const Tensor& gain, const Tensor& rstd, bool accumulate, Tensor& dx,
+                       Tensor& dgain);
 // y recomputed from x, gain and rstd (report §3.2.3: norms are not stored).
 void rms_norm_recompute(const Tensor& x, const Tensor& gain, const Tensor& rstd, Tensor& y);
 

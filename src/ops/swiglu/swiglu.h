@@ -9,6 +9,7 @@ namespace fathom {
 void swiglu_forward(const Tensor& gate_up, const Tensor* row_scale, Tensor& act);
 // From dact [R, I]: dgate_up [R, 2I] assigned (may be gate_up itself), act recomputed into `act` where not null (for the
 // down projection's weight gradient), drow_scale [R] F32 assigned where row_scale is given.
-void swiglu_backward(const Tensor& dact, const Tensor& gate_up, const Tensor* row_scale, Tensor& dgate_up, Tensor* act, Tensor* drow_scale);
+void swiglu_backward(const Tensor& dact, const Tensor& gate_up, const Tensor* row_scale, Tensor& dgate_up, Tensor* act,
+                     Tensor* drow_scale);
 
 }  // namespace fathom

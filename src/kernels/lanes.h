@@ -1,0 +1,56 @@
+// Walking a row in groups of 16 lanes with the same body for whole groups and for the ragged end. For *_cpu.cpp files.
+#pragma once
+#include "backend/cpu/simd.h"
+
+namespace fathom::FATHOM_RUNG {
+
+struct Whole {};
+struct Ragged {
+  int n;
+};  // the first n lanes exist; loads give 0 elsewhere
+
+template <class T>
+FATHOM_INLINE F32 load(const T* p, Whole) {
+  return load(p);
+}
+template <class T>
+FATHOM_INLINE F32 load(const T* p, Ragged g) {
+  return load_n(p, g.n);
+}
+template <class T>
+FATHOM_INLINE void store(T* p, F32 a, Whole) {
+  store(p, a);
+}
+template <class T>
+FATHOM_INLINE void store(T* p, F32 a, Ragged g) {
+  store_n(p, a, g.n);
+}
+
+#define FATHOM_LANES_INLINE __attribute__((always_inline))
+
+// body(i, group) for i = 0, 16, 32 … below n.
+template <class Body>
+FATHOM_INLINE void for_lanes(int64_t n, Body&& body) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) body(i, Whole{});
+  if (i < n) body(i, Ragged{static_cast<int>(n - i)});
+}
+
+// sum of term(i, group) over a row: four chains of 16 lanes (groups 4j, 4j+1, 4j+2, 4j+3; the rest goes to the first, the
+// ragged end to the second), then one tree. The order depends on n alone. term must be 0 in lanes that do not exist.
+template <class Term>
+FATHOM_INLINE float sum_lanes(int64_t n, Term&& term) {
+  F32 a = zero(), b = zero(), c = zero(), d = zero();
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    a = term(i, Whole{}, a);
+    b = term(i + kLanes, Whole{}, b);
+    c = term(i + 2 * kLanes, Whole{}, c);
+    d = term(i + 3 * kLanes, Whole{}, d);
+  }
+  for (; i + kLanes <= n; i += kLanes) a = term(i, Whole{}, a);
+  if (i < n) b = term(i, Ragged{static_cast<int>(n - i)}, b);
+  return reduce_add((a + b) + (c + d));
+}
+
+}  // namespace fathom::FATHOM_RUNG

@@ -1,0 +1,11 @@
+#include "kernels/log_sum_exp.h"
+
+#include "kernels/rungs.h"
+
+namespace fathom {
+
+float row_log_sum_exp(const float* x, int64_t n) { return FATHOM_PICK3(row_log_sum_exp)(x, n); }
+float row_entropy(const float* x, int64_t n) { return FATHOM_PICK3(row_entropy)(x, n); }
+float row_max(const float* x, int64_t n) { return FATHOM_PICK3(row_max)(x, n); }
+
+}  // namespace fathom

@@ -1,0 +1,23 @@
+// The one log-sum-exp routine: trainer, sampler and evaluation get the same bits from the same logits. A row is cut into
+// fixed chunks; each gives its maximum and its sum of exp(x - maximum), which are joined in order.
+#pragma once
+#include <cstdint>
+
+#include "backend/cpu/isa.h"
+
+namespace fathom {
+
+constexpr int64_t kVocabularyChunk = 4096;
+
+// log sum exp(x[0..n)). All -infinity gives -infinity; a NaN or +infinity gives NaN. n >= 1.
+float row_log_sum_exp(const float* x, int64_t n);
+// Entropy of softmax(x[0..n)) in nats.
+float row_entropy(const float* x, int64_t n);
+// Largest of x[0..n); NaNs are passed over where something else is there.
+float row_max(const float* x, int64_t n);
+
+}  // namespace fathom
+
+FATHOM_DECLARE_RUNGS3(float row_log_sum_exp(const float* x, int64_t n))
+FATHOM_DECLARE_RUNGS3(float row_entropy(const float* x, int64_t n))
+FATHOM_DECLARE_RUNGS3(float row_max(const float* x, int64_t n))

@@ -1,0 +1,93 @@
+#include "kernels/log_sum_exp.h"
+
+#include "kernels/lanes.h"
+#include "kernels/vector_math.h"
+
+namespace fathom::FATHOM_RUNG {
+namespace {
+
+const float kNone = -__builtin_inff();
+
+// Lanes that do not exist are -infinity.
+FATHOM_INLINE F32 load_or_none(const float* p, Whole) { return load(p); }
+FATHOM_INLINE F32 load_or_none(const float* p, Ragged g) {
+  float t[16];
+  for (int i = 0; i < 16; ++i) t[i] = i < g.n ? p[i] : kNone;
+  return load(t);
+}
+
+FATHOM_INLINE float chunk_max(const float* x, int64_t n) {
+  F32 a = set1(kNone), b = a, c = a, d = a;
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    a = max(load(x + i), a);
+    b = max(load(x + i + 16), b);
+    c = max(load(x + i + 32), c);
+    d = max(load(x + i + 48), d);
+  }
+  for_lanes(n - i, [&](int64_t j, auto g) FATHOM_LANES_INLINE { a = max(load_or_none(x + i + j, g), a); });
+  return reduce_max(max(max(a, b), max(c, d)));
+}
+
+FATHOM_INLINE float chunk_sum(const float* x, int64_t n, float maximum) {
+  const F32 m = set1(maximum);
+  return sum_lanes(n, [&](int64_t i, auto g, F32 acc) FATHOM_LANES_INLINE { return acc + exp(load_or_none(x + i, g) - m); });
+}
+// sum of exp(d) d with d = x - maximum; an x of -infinity adds 0.
+FATHOM_INLINE float chunk_moment(const float* x, int64_t n, float maximum) {
+  const F32 m = set1(maximum);
+  return sum_lanes(n, [&](int64_t i, auto g, F32 acc) FATHOM_LANES_INLINE {
+    const F32 d = load_or_none(x + i, g) - m;
+    return fma(exp(d), max(set1(-88.f), d), acc);
+  });
+}
+
+FATHOM_INLINE double scalar_exp(float x) {
+  float t[16];
+  store(t, exp(set1(x)));
+  return t[0];
+}
+
+}  // namespace
+
+float row_max(const float* x, int64_t n) { return chunk_max(x, n); }
+
+float row_log_sum_exp(const float* x, int64_t n) {
+  float maximum = kNone;
+  double sum = 0;  // of exp(x - maximum) over the chunks so far
+  for (int64_t begin = 0; begin < n; begin += kVocabularyChunk) {
+    const int64_t size = n - begin < kVocabularyChunk ? n - begin : kVocabularyChunk;
+    const float m = chunk_max(x + begin, size);
+    if (m == kNone) {  // nothing but -infinity, or NaN
+      for (int64_t i = 0; i < size; ++i)
+        if (x[begin + i] != x[begin + i]) return __builtin_nanf("");
+      continue;
+    }
+    const double s = chunk_sum(x + begin, size, m);
+    if (m > maximum) {
+      sum = maximum == kNone ? s : sum * scalar_exp(maximum - m) + s;
+      maximum = m;
+    } else {
+      sum = sum + s * scalar_exp(m - maximum);
+    }
+  }
+  return static_cast<float>(maximum + log(sum));
+}
+
+// H = log S - M / S with S = sum exp(d), M = sum exp(d) d, d = x - maximum of the row. A chunk's d is relative to its own
+// maximum m: exp(d) d = exp(m - maximum) exp(d') (d' + m - maximum).
+float row_entropy(const float* x, int64_t n) {
+  const float maximum = chunk_max(x, n);
+  double sum = 0, moment = 0;
+  for (int64_t begin = 0; begin < n; begin += kVocabularyChunk) {
+    const int64_t size = n - begin < kVocabularyChunk ? n - begin : kVocabularyChunk;
+    const float m = chunk_max(x + begin, size);
+    if (m == kNone) continue;
+    const double scale = scalar_exp(m - maximum), s = chunk_sum(x + begin, size, m), t = chunk_moment(x + begin, size, m);
+    sum += scale * s;
+    moment += scale * (t + (static_cast<double>(m) - maximum) * s);
+  }
+  return static_cast<float>(log(sum) - moment / sum);
+}
+
+}  // namespace fathom::FATHOM_RUNG
