@@ -40,6 +40,24 @@ FATHOM_INLINE __m256i narrow(F32 a) {  // to bf16, nearest even; NaN stays NaN
   r = _mm512_mask_or_epi32(r, nan, _mm512_srli_epi32(u, 16), _mm512_set1_epi32(0x40));
   return _mm512_cvtepi32_epi16(r);
 }
+// Rounded to bf16 (nearest even, NaN stays NaN), as a float whose lower half is zero.
+FATHOM_INLINE F32 round_bf16(F32 a) {
+  const __m512i u = _mm512_castps_si512(a.v), high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+  __m512i r = _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+  r = _mm512_mask_or_epi32(r, _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q), u, _mm512_set1_epi32(0x400000));
+  return {_mm512_castsi512_ps(_mm512_and_si512(r, high))};
+}
+// 16 lanes of two bf16: the even k in the lower half, the odd k in the upper.
+struct Pairs { __m512i v; };
+FATHOM_INLINE Pairs load_pairs(const void* p) { return {_mm512_loadu_si512(p)}; }
+FATHOM_INLINE void store_pairs(void* p, Pairs a) { _mm512_storeu_si512(p, a.v); }
+FATHOM_INLINE Pairs set1_pairs(uint32_t x) { return {_mm512_set1_epi32(static_cast<int>(x))}; }
+FATHOM_INLINE F32 even(Pairs a) { return {_mm512_castsi512_ps(_mm512_slli_epi32(a.v, 16))}; }
+FATHOM_INLINE F32 odd(Pairs a) { return {_mm512_castsi512_ps(_mm512_and_si512(a.v, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))}; }
+FATHOM_INLINE Pairs make_pairs(F32 even, F32 odd) {  // of values that are already rounded (round_bf16)
+  return {_mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(even.v), 16), _mm512_castps_si512(odd.v))};
+}
 FATHOM_INLINE F32 load(const bf16* p) { return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 FATHOM_INLINE void store(bf16* p, F32 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(a)); }
 FATHOM_INLINE F32 load_n(const bf16* p, int n) { return widen(_mm256_maskz_loadu_epi16(lanes_below(n), p)); }
@@ -80,6 +98,35 @@ FATHOM_INLINE __m256i narrow32(__m256 a) {
   return _mm256_blendv_epi8(r, quiet, _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)));
 }
 FATHOM_INLINE __m256i narrow(F32 a) { return _mm256_permute4x64_epi64(_mm256_packus_epi32(narrow32(a.lo), narrow32(a.hi)), 0xd8); }
+FATHOM_INLINE __m256 round_bf16(__m256 a) {
+  const __m256i u = _mm256_castps_si256(a);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  const __m256i r = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+  const __m256i chosen = _mm256_blendv_epi8(r, quiet, _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)));
+  return _mm256_castsi256_ps(_mm256_and_si256(chosen, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+}
+FATHOM_INLINE F32 round_bf16(F32 a) { return {round_bf16(a.lo), round_bf16(a.hi)}; }
+struct Pairs { __m256i lo, hi; };
+FATHOM_INLINE Pairs load_pairs(const void* p) {
+  const __m256i* q = static_cast<const __m256i*>(p);
+  return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
+}
+FATHOM_INLINE void store_pairs(void* p, Pairs a) {
+  __m256i* q = static_cast<__m256i*>(p);
+  _mm256_storeu_si256(q, a.lo);
+  _mm256_storeu_si256(q + 1, a.hi);
+}
+FATHOM_INLINE Pairs set1_pairs(uint32_t x) { return {_mm256_set1_epi32(static_cast<int>(x)), _mm256_set1_epi32(static_cast<int>(x))}; }
+FATHOM_INLINE F32 even(Pairs a) { return {_mm256_castsi256_ps(_mm256_slli_epi32(a.lo, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(a.hi, 16))}; }
+FATHOM_INLINE F32 odd(Pairs a) {
+  const __m256i high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+  return {_mm256_castsi256_ps(_mm256_and_si256(a.lo, high)), _mm256_castsi256_ps(_mm256_and_si256(a.hi, high))};
+}
+FATHOM_INLINE Pairs make_pairs(F32 even, F32 odd) {
+  return {_mm256_or_si256(_mm256_srli_epi32(_mm256_castps_si256(even.lo), 16), _mm256_castps_si256(odd.lo)),
+          _mm256_or_si256(_mm256_srli_epi32(_mm256_castps_si256(even.hi), 16), _mm256_castps_si256(odd.hi))};
+}
 FATHOM_INLINE F32 load(const bf16* p) {
   return {widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
 }
@@ -128,6 +175,18 @@ FATHOM_INLINE F32 load(const bf16* p) { FATHOM_EACH(to_float(p[i])); }
 FATHOM_INLINE void store(bf16* p, F32 a) { for (int i = 0; i < 16; ++i) p[i] = to_bf16(a.v[i]); }
 FATHOM_INLINE F32 load_n(const bf16* p, int n) { FATHOM_EACH(i < n ? to_float(p[i]) : 0.f); }
 FATHOM_INLINE void store_n(bf16* p, F32 a, int n) { for (int i = 0; i < 16 && i < n; ++i) p[i] = to_bf16(a.v[i]); }
+FATHOM_INLINE F32 round_bf16(F32 a) { FATHOM_EACH(to_float(to_bf16(a.v[i]))); }
+struct Pairs { uint32_t v[16]; };
+FATHOM_INLINE Pairs load_pairs(const void* p) { Pairs r; std::memcpy(&r, p, sizeof r); return r; }
+FATHOM_INLINE void store_pairs(void* p, Pairs a) { std::memcpy(p, &a, sizeof a); }
+FATHOM_INLINE Pairs set1_pairs(uint32_t x) { Pairs r; for (int i = 0; i < 16; ++i) r.v[i] = x; return r; }
+FATHOM_INLINE F32 even(Pairs a) { FATHOM_EACH(__builtin_bit_cast(float, a.v[i] << 16)); }
+FATHOM_INLINE F32 odd(Pairs a) { FATHOM_EACH(__builtin_bit_cast(float, a.v[i] & 0xffff0000u)); }
+FATHOM_INLINE Pairs make_pairs(F32 even, F32 odd) {
+  Pairs r;
+  for (int i = 0; i < 16; ++i) r.v[i] = (__builtin_bit_cast(uint32_t, even.v[i]) >> 16) | __builtin_bit_cast(uint32_t, odd.v[i]);
+  return r;
+}
 FATHOM_INLINE F32 operator+(F32 a, F32 b) { FATHOM_EACH(a.v[i] + b.v[i]); }
 FATHOM_INLINE F32 operator-(F32 a, F32 b) { FATHOM_EACH(a.v[i] - b.v[i]); }
 FATHOM_INLINE F32 operator*(F32 a, F32 b) { FATHOM_EACH(a.v[i] * b.v[i]); }

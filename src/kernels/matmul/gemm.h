@@ -1,0 +1,39 @@
+// The GEMM of every linear layer: C[m,n] (+)= sum over k of A(m,k) B(k,n), for one product or a list of them (experts).
+//
+// Operands are views that are packed on the fly into panels, or B was packed before (PackedMatrix); the bits are the
+// same. Each element of C is one chain over k in rising order, continued across blocks of k, never split between
+// threads: it depends on row m of A and column n of B only. `accumulate` adds the finished sum once to the old value.
+//   f32:  one fused multiply-add per k (every rung)
+//   bf16: operands rounded to nearest even; avx512_vnni and below: one FMA per k on the widened values;
+//         avx512_bf16: VDPBF16PS over pairs of k; amx: TDPBF16PS over groups of 32 k
+#pragma once
+#include <span>
+
+#include "kernels/matmul/kernel.h"
+#include "kernels/matmul/packed.h"
+
+namespace fathom {
+
+struct GemmProblem {
+  MatrixView a, b;
+  const void* packed = nullptr;  // PackedMatrix::data() of a [n, k] weight; then `b` is not read
+  int64_t m = 0, n = 0, k = 0;
+  void* c = nullptr;             // [m, n], rows ldc apart
+  int64_t ldc = 0;
+  const void* bias = nullptr;    // [n] or null
+  bool bias_bf16 = false;
+};
+struct GemmOptions {
+  Compute compute = Compute::kF32;
+  bool c_bf16 = false;      // C is bf16: rounded once, after bias and accumulation
+  bool accumulate = false;  // where k == 0 nothing is added, otherwise C is zeroed
+};
+
+// One parallel region for the whole list. All problems have B packed, or none has.
+void gemm(std::span<const GemmProblem> problems, const GemmOptions& options);
+
+// Tests run the bf16 engines of other rungs through their emulators.
+enum class Bf16Engine { kOfRung, kWiden, kDot, kTiles };
+void set_bf16_engine_for_test(Bf16Engine engine);
+
+}  // namespace fathom

@@ -1,0 +1,216 @@
+// One block of C on one thread, for every rung: the loops around the micro-kernel, and the same over AMX tiles.
+#include "backend/cpu/tiles.h"
+#include "kernels/matmul/micro.h"
+#include "kernels/matmul/pack.h"
+
+namespace fathom::FATHOM_RUNG {
+namespace {
+
+template <class Op, bool kRound>
+void pack_a(const GemmTile& t, int64_t micros, int64_t ks, int64_t ke, int64_t end) {
+  constexpr bool kPairsOfA = Op::kUnitK == 2 && Op::kWords == 1;
+  for (int64_t k0 = ks; k0 < ke; k0 += kBlockK) {
+    const int64_t padded = least(kBlockK, ke - k0), kc = least(padded, end - k0);
+    if (t.a.k_contiguous) {
+      float* out = reinterpret_cast<float*>(t.a_scratch) + (k0 - ks) / kBlockK * t.rows * Op::kRowWords;
+      if constexpr (kPairsOfA) {
+        bf16* half = reinterpret_cast<bf16*>(out);
+        if (t.a.bf16) pack_rows_bf16<bf16>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords * 2, half);
+        else pack_rows_bf16<float>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords * 2, half);
+      } else {
+        if (t.a.bf16) pack_rows_f32<kRound, bf16>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords, out);
+        else pack_rows_f32<kRound, float>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords, out);
+      }
+    } else {
+      const int64_t small = t.rows / micros, large = t.rows % micros;
+      int64_t m = 0;
+      for (int64_t i = 0; i < micros; ++i) {
+        const int64_t lanes = small + (i < large);
+        float* out = reinterpret_cast<float*>(t.a_scratch) + ((k0 - ks) / kBlockK * micros + i) * kBlockK * 16;
+        if constexpr (kPairsOfA) {
+          uint32_t* pairs = reinterpret_cast<uint32_t*>(out);
+          if (t.a.bf16) pack_lanes_pairs<bf16>(t.a, t.m0 + m, lanes, k0, kc, padded, pairs);
+          else pack_lanes_pairs<float>(t.a, t.m0 + m, lanes, k0, kc, padded, pairs);
+        } else {
+          if (t.a.bf16) pack_lanes_f32<kRound, bf16>(t.a, t.m0 + m, lanes, k0, kc, padded, out);
+          else pack_lanes_f32<kRound, float>(t.a, t.m0 + m, lanes, k0, kc, padded, out);
+        }
+        m += lanes;
+      }
+    }
+  }
+}
+
+template <class Op, bool kRound, bool kAlong>
+void tile(const GemmTile& t) {
+  const int64_t micros = (t.rows + kMaxRows - 1) / kMaxRows, small = t.rows / micros, large = t.rows % micros;
+  const int64_t k_end = round_up(t.k, kRound ? 2 : 1);
+  const int64_t vectors = 2 * t.panels;
+  for (int64_t ks = 0; ks < k_end; ks += t.super_k) {
+    const int64_t ke = least(k_end, ks + t.super_k);
+    pack_a<Op, kRound>(t, micros, ks, ke, t.k);
+    int64_t slot = 0;
+    for (int64_t vector = 0; vector < vectors;) {
+      int v = vectors_for(static_cast<int>(small + (large > 0)));
+      if (v > vectors - vector) v = kMinVectors;
+      const Micro kernels[2] = {pick_micro<Op, kAlong, kMaxRows>(static_cast<int>(small), v),
+                                pick_micro<Op, kAlong, kMaxRows>(static_cast<int>(small + 1 <= kMaxRows ? small + 1 : small), v)};
+      const char* b;
+      int64_t panel_bytes = t.panel_bytes;
+      if (t.packed) {
+        b = t.packed + (t.panel0 + vector / 2) * panel_bytes + ks / Op::kUnitK * kPanelRow;
+      } else {
+        panel_bytes = t.super_k / Op::kUnitK * kPanelRow;
+        if (vector % 2 == 0)
+          for (int64_t p = 0; p < (v + 1) / 2; ++p)
+            pack_panel(t.b, t.panel0 + vector / 2 + p, t.n, t.k, ks, least(t.k, ke) - ks, t.format, t.b_scratch + p * panel_bytes);
+        b = t.b_scratch;
+      }
+      b += vector % 2 * 64;
+      const int64_t column = t.panel0 * kPanel + vector * 16, columns = least(v * 16, t.n - column);
+      const bool plain = columns == v * 16 && !t.bias && !(t.c_bf16 && t.accumulate);
+      const Finish finish = !plain ? Finish::kPartial : t.c_bf16 ? Finish::kStoreBf16 : t.accumulate ? Finish::kAddF32 : Finish::kStoreF32;
+      const int64_t first_slot = t.super_k >= k_end ? 0 : slot;
+      for (int64_t k0 = ks; k0 < ke && columns > 0; k0 += kBlockK) {
+        const bool last = k0 + kBlockK >= k_end;
+        int64_t m = 0;
+        for (int64_t i = 0; i < micros; ++i) {
+          const int64_t rows = small + (i < large);
+          const int64_t block = (k0 - ks) / kBlockK;
+          MicroArgs x;
+          x.a = reinterpret_cast<const float*>(t.a_scratch) +
+                (kAlong ? (block * t.rows + m) * Op::kRowWords : (block * micros + i) * kBlockK * 16);
+          x.b = b + (k0 - ks) / Op::kUnitK * kPanelRow;
+          x.b_panel_bytes = panel_bytes;
+          x.units = (least(ke, k0 + kBlockK) - k0) / Op::kUnitK;
+          x.partial = t.partial + (first_slot + i) * kMaxVectors * 16;
+          x.resume = k0 > 0;
+          x.finish = last ? finish : Finish::kPartial;
+          x.ldc = t.ldc;
+          const int64_t at = (t.m0 + m) * t.ldc + column;
+          x.c = t.c_bf16 ? static_cast<void*>(static_cast<bf16*>(t.c) + at) : static_cast<void*>(static_cast<float*>(t.c) + at);
+          kernels[i < large](x);
+          if (last && finish == Finish::kPartial) finish_rows(t, t.m0 + m, rows, column, columns, x.partial, v * 16);
+          m += rows;
+        }
+      }
+      slot += micros;
+      vector += v;
+    }
+  }
+}
+
+void tile_f32(const GemmTile& t) { t.a.k_contiguous ? tile<FmaF32, false, true>(t) : tile<FmaF32, false, false>(t); }
+void tile_widen(const GemmTile& t) {
+  if (t.format == PanelFormat::kPairs) t.a.k_contiguous ? tile<FmaPairs, true, true>(t) : tile<FmaPairs, true, false>(t);
+  else t.a.k_contiguous ? tile<FmaF32, true, true>(t) : tile<FmaF32, true, false>(t);
+}
+void tile_dot(const GemmTile& t) { t.a.k_contiguous ? tile<DotPairs, true, true>(t) : tile<DotPairs, true, false>(t); }
+
+int64_t a_bytes(int64_t rows, int64_t super_k, bool k_contiguous) {
+  const int64_t micros = (rows + kMaxRows - 1) / kMaxRows;
+  return super_k / kBlockK * (k_contiguous ? rows * FmaF32::kRowWords : micros * kBlockK * 16) * 4;
+}
+int64_t partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t super_k) {
+  const int64_t micros = (rows + kMaxRows - 1) / kMaxRows;
+  return (super_k >= k ? micros : micros * panels * 2 / kMinVectors) * kMaxVectors * 16 * 4;
+}
+
+// ---- tiles: 32 x 32 of C in four tiles, two tiles of A, two of B ----
+
+constexpr int kTileRows = 32;
+constexpr int64_t kTileStride = kBlockK + 32;  // bf16 from row to row of A
+
+void tile_tiles(const GemmTile& t) {
+  Tiles tiles;
+  const int64_t micros = (t.rows + kTileRows - 1) / kTileRows, k_end = round_up(t.k, 32);
+  int64_t configured = 0;
+  bf16* a_scratch = reinterpret_cast<bf16*>(t.a_scratch);
+  for (int64_t ks = 0; ks < k_end; ks += t.super_k) {
+    const int64_t ke = least(k_end, ks + t.super_k);
+    for (int64_t k0 = ks; k0 < ke; k0 += kBlockK) {
+      const int64_t padded = least(kBlockK, ke - k0), kc = least(padded, t.k - k0);
+      bf16* out = a_scratch + (k0 - ks) / kBlockK * t.rows * kTileStride;
+      if (t.a.k_contiguous) {
+        if (t.a.bf16) pack_rows_bf16<bf16>(t.a, t.m0, t.rows, k0, kc, padded, kTileStride, out);
+        else pack_rows_bf16<float>(t.a, t.m0, t.rows, k0, kc, padded, kTileStride, out);
+      } else {
+        for (int64_t m = 0; m < t.rows; m += 16) {
+          if (t.a.bf16) pack_lanes_as_rows<bf16>(t.a, t.m0 + m, least(16, t.rows - m), k0, kc, padded, kTileStride, out + m * kTileStride);
+          else pack_lanes_as_rows<float>(t.a, t.m0 + m, least(16, t.rows - m), k0, kc, padded, kTileStride, out + m * kTileStride);
+        }
+      }
+    }
+    for (int64_t p = 0; p < t.panels; ++p) {
+      const char* b = t.packed + (t.panel0 + p) * t.panel_bytes + ks / 2 * kPanelRow;
+      if (!t.packed) {
+        pack_panel(t.b, t.panel0 + p, t.n, t.k, ks, least(t.k, ke) - ks, PanelFormat::kPairs, t.b_scratch);
+        b = t.b_scratch;
+      }
+      const int64_t column = (t.panel0 + p) * kPanel, columns = least(kPanel, t.n - column);
+      const int64_t first_slot = t.super_k >= k_end ? 0 : p * micros;
+      for (int64_t k0 = ks; k0 < ke; k0 += kBlockK)
+        for (int64_t i = 0; i < micros; ++i) {
+          const int64_t m = i * kTileRows, rows = least(kTileRows, t.rows - m), upper = least(16, rows), lower = rows - upper;
+          if (configured != rows) {
+            const uint8_t u = static_cast<uint8_t>(upper), l = static_cast<uint8_t>(lower);
+            const uint8_t shape[8] = {u, u, l, l, u, l, 16, 16};  // C00 C01 C10 C11 A0 A1 B0 B1
+            tiles.configure(shape);
+            configured = rows;
+          }
+          float* sums = t.partial + (first_slot + i) * kTileRows * kPanel;
+          if (k0 > 0) {
+            tiles.load<0>(sums, kPanelRow);
+            tiles.load<1>(sums + 16, kPanelRow);
+            if (lower) tiles.load<2>(sums + 16 * kPanel, kPanelRow), tiles.load<3>(sums + 16 * kPanel + 16, kPanelRow);
+          } else {
+            tiles.zero<0>();
+            tiles.zero<1>();
+            if (lower) tiles.zero<2>(), tiles.zero<3>();
+          }
+          const bf16* a = a_scratch + ((k0 - ks) / kBlockK * t.rows + m) * kTileStride;
+          const char* panel = b + (k0 - ks) / 2 * kPanelRow;
+          const int64_t steps = (least(ke, k0 + kBlockK) - k0) / 32;
+          for (int64_t s = 0; s < steps; ++s, a += 32, panel += 16 * kPanelRow) {
+            tiles.load<6>(panel, kPanelRow);
+            tiles.load<7>(panel + 64, kPanelRow);
+            tiles.load<4>(a, kTileStride * 2);
+            tiles.dot_bf16<0, 4, 6>();
+            tiles.dot_bf16<1, 4, 7>();
+            if (lower) {
+              tiles.load<5>(a + 16 * kTileStride, kTileStride * 2);
+              tiles.dot_bf16<2, 5, 6>();
+              tiles.dot_bf16<3, 5, 7>();
+            }
+          }
+          tiles.store<0>(sums, kPanelRow);
+          tiles.store<1>(sums + 16, kPanelRow);
+          if (lower) tiles.store<2>(sums + 16 * kPanel, kPanelRow), tiles.store<3>(sums + 16 * kPanel + 16, kPanelRow);
+          if (k0 + kBlockK >= k_end) finish_rows(t, t.m0 + m, rows, column, columns, sums, kPanel);
+        }
+    }
+  }
+  tiles.release();
+}
+int64_t tile_a_bytes(int64_t rows, int64_t super_k, bool) { return super_k / kBlockK * rows * kTileStride * 2; }
+int64_t tile_partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t super_k) {
+  const int64_t micros = (rows + kTileRows - 1) / kTileRows;
+  return (super_k >= k ? micros : micros * panels) * kTileRows * kPanel * 4;
+}
+
+constexpr GemmKernels kF32Kernels = {tile_f32, PanelFormat::kF32, kMaxRows, 1, a_bytes, partial_bytes};
+constexpr GemmKernels kWidenKernels = {tile_widen, PanelFormat::kF32Rounded, kMaxRows, 2, a_bytes, partial_bytes};
+constexpr GemmKernels kDotKernels = {tile_dot, PanelFormat::kPairs, kMaxRows, 2, a_bytes, partial_bytes};
+constexpr GemmKernels kTileKernels = {tile_tiles, PanelFormat::kPairs, kTileRows, 32, tile_a_bytes, tile_partial_bytes};
+
+}  // namespace
+
+void gemm_pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format, void* out) {
+  pack_panel(b, panel, n, k, k0, kc, format, out);
+}
+const GemmKernels* gemm_f32_kernels() { return &kF32Kernels; }
+const GemmKernels* gemm_widen_kernels() { return &kWidenKernels; }
+const GemmKernels* gemm_dot_kernels() { return &kDotKernels; }
+const GemmKernels* gemm_tile_kernels() { return &kTileKernels; }
+
+}  // namespace fathom::FATHOM_RUNG

@@ -1,0 +1,15 @@
+// The oracle of gemm(): one element at a time, in the very order of each engine, so that tests compare bits.
+#pragma once
+#include "kernels/matmul/gemm.h"
+
+namespace fathom {
+
+enum class GemmOrder { kF32, kWiden, kDot, kTiles };
+// C of one problem (B as a view, not packed). Slow and obvious.
+void gemm_reference(const GemmProblem& problem, const GemmOptions& options, GemmOrder order);
+// The order that gemm() uses for `compute` on isa().
+GemmOrder gemm_order(Compute compute);
+// The same element in double, unrounded operands: for tolerances.
+double gemm_exact(const GemmProblem& problem, int64_t m, int64_t n);
+
+}  // namespace fathom

@@ -1,0 +1,167 @@
+// Packing: views of any layout and type into the panels of B and the micro-panels of A. For *_cpu.cpp files.
+#pragma once
+#include "backend/cpu/simd.h"
+#include "backend/cpu/transpose.h"
+#include "kernels/matmul/kernel.h"
+
+namespace fathom::FATHOM_RUNG {
+
+FATHOM_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+FATHOM_INLINE int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+template <class T>
+FATHOM_INLINE const T* memory_row(const MatrixView& v, int64_t r) {
+  return static_cast<const T*>(v.data) + (v.rows ? v.rows[r] : r) * v.ld;
+}
+template <bool kRound, class T>
+FATHOM_INLINE F32 take(const T* p, int64_t n) {  // up to 16 elements; lanes beyond n are zero
+  const F32 x = n >= kLanes ? load(p) : load_n(p, static_cast<int>(n));
+  if constexpr (kRound && sizeof(T) == 4) return round_bf16(x);
+  return x;
+}
+// Rows of 16 lanes x 16 k (k inside the row) -> 16 vectors, one a k. Missing rows and k are zero.
+template <bool kRound, class T>
+FATHOM_INLINE void take_transposed(const MatrixView& v, int64_t lane, int64_t lanes, int64_t k0, int64_t n, F32* r) {
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) r[i] = i < lanes ? take<kRound>(memory_row<T>(v, lane + i) + k0, n) : zero();
+  transpose16(r);
+}
+// The same for pairs: 16 lanes x 32 k -> 16 vectors, one a pair of k.
+template <class T>
+FATHOM_INLINE void take_pairs_transposed(const MatrixView& v, int64_t lane, int64_t lanes, int64_t k0, int64_t n, F32* r) {
+  for (int i = 0; i < 16; ++i) {
+    if (i >= lanes || n <= 0) {
+      r[i] = zero();
+      continue;
+    }
+    alignas(64) uint16_t row[32];
+    const T* p = memory_row<T>(v, lane + i) + k0;
+    store(reinterpret_cast<bf16*>(row), take<true>(p, n));
+    store(reinterpret_cast<bf16*>(row + 16), n > 16 ? take<true>(p + 16, n - 16) : zero());
+    r[i] = as_f32(load_pairs(row));
+  }
+  transpose16(r);
+}
+
+// ---- B ----
+
+template <bool kRound, class T>
+void pack_panel_f32(const MatrixView& b, int64_t n0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded, float* out) {
+  if (b.k_contiguous) {
+    for (int64_t k = 0; k < kc; k += 16)
+      for (int64_t half = 0; half < kPanel; half += 16) {
+        F32 r[16];
+        take_transposed<kRound, T>(b, n0 + half, lanes - half, k0 + k, kc - k, r);
+        const int64_t count = least(16, kc_padded - k);
+        for (int64_t i = 0; i < count; ++i) store(out + (k + i) * kPanel + half, r[i]);
+      }
+  } else {
+    for (int64_t k = 0; k < kc; ++k) {
+      const T* p = memory_row<T>(b, k0 + k) + n0;
+      store(out + k * kPanel, take<kRound>(p, lanes));
+      store(out + k * kPanel + 16, lanes > 16 ? take<kRound>(p + 16, lanes - 16) : zero());
+    }
+  }
+  for (int64_t k = kc; k < kc_padded; ++k) {
+    store(out + k * kPanel, zero());
+    store(out + k * kPanel + 16, zero());
+  }
+}
+
+template <class T>
+void pack_panel_pairs(const MatrixView& b, int64_t n0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded, uint32_t* out) {
+  if (b.k_contiguous) {
+    for (int64_t k = 0; k < kc_padded; k += 32)
+      for (int64_t half = 0; half < kPanel; half += 16) {
+        F32 r[16];
+        take_pairs_transposed<T>(b, n0 + half, lanes - half, k0 + k, kc - k, r);
+        for (int64_t i = 0; i < 16; ++i) store(reinterpret_cast<float*>(out + (k / 2 + i) * kPanel + half), r[i]);
+      }
+  } else {
+    for (int64_t k = 0; k < kc_padded; k += 2)
+      for (int64_t half = 0; half < kPanel; half += 16) {
+        const int64_t count = lanes - half;
+        const F32 x = k < kc && count > 0 ? take<true>(memory_row<T>(b, k0 + k) + n0 + half, count) : zero();
+        const F32 y = k + 1 < kc && count > 0 ? take<true>(memory_row<T>(b, k0 + k + 1) + n0 + half, count) : zero();
+        store_pairs(out + k / 2 * kPanel + half, make_pairs(x, y));
+      }
+  }
+}
+
+// See PackPanel. k0 is a multiple of kBlockK; the padding follows the last k.
+inline __attribute__((always_inline)) void pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format,
+                                                      void* out) {
+  const int64_t n0 = panel * kPanel, lanes = least(kPanel, n - n0);
+  const bool ends = k0 + kc == k;
+  switch (format) {
+    case PanelFormat::kF32:
+      if (b.bf16) pack_panel_f32<false, bf16>(b, n0, lanes, k0, kc, kc, static_cast<float*>(out));
+      else pack_panel_f32<false, float>(b, n0, lanes, k0, kc, kc, static_cast<float*>(out));
+      break;
+    case PanelFormat::kF32Rounded:
+      if (b.bf16) pack_panel_f32<true, bf16>(b, n0, lanes, k0, kc, ends ? round_up(kc, 2) : kc, static_cast<float*>(out));
+      else pack_panel_f32<true, float>(b, n0, lanes, k0, kc, ends ? round_up(kc, 2) : kc, static_cast<float*>(out));
+      break;
+    case PanelFormat::kPairs:
+      if (b.bf16) pack_panel_pairs<bf16>(b, n0, lanes, k0, kc, round_up(kc, 32), static_cast<uint32_t*>(out));
+      else pack_panel_pairs<float>(b, n0, lanes, k0, kc, round_up(kc, 32), static_cast<uint32_t*>(out));
+      break;
+  }
+}
+
+// ---- A ----
+// `along`: k inside the view's memory rows -> [row][k] with a fixed distance between rows;
+// otherwise                               -> [k][16 lanes] for each micro-tile.
+
+// Rows of floats (rounded or not), k padded to kc_padded with zeros.
+template <bool kRound, class T>
+void pack_rows_f32(const MatrixView& a, int64_t m0, int64_t rows, int64_t k0, int64_t kc, int64_t kc_padded, int64_t stride, float* out) {
+  for (int64_t m = 0; m < rows; ++m) {
+    const T* p = memory_row<T>(a, m0 + m) + k0;
+    float* q = out + m * stride;
+    int64_t k = 0;
+    for (; k + 16 <= kc; k += 16) store(q + k, take<kRound>(p + k, 16));
+    if (k < kc_padded) store(q + k, take<kRound>(p + k, kc - k));  // `stride` leaves room for a whole vector
+  }
+}
+// Rows of bf16.
+template <class T>
+void pack_rows_bf16(const MatrixView& a, int64_t m0, int64_t rows, int64_t k0, int64_t kc, int64_t kc_padded, int64_t stride, bf16* out) {
+  for (int64_t m = 0; m < rows; ++m) {
+    const T* p = memory_row<T>(a, m0 + m) + k0;
+    bf16* q = out + m * stride;
+    for (int64_t k = 0; k < kc_padded; k += 16) store(q + k, k < kc ? take<true>(p + k, kc - k) : zero());
+  }
+}
+// One micro-tile of floats: [k][16].
+template <bool kRound, class T>
+void pack_lanes_f32(const MatrixView& a, int64_t m0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded, float* out) {
+  for (int64_t k = 0; k < kc; ++k) store(out + k * 16, take<kRound>(memory_row<T>(a, k0 + k) + m0, lanes));
+  for (int64_t k = kc; k < kc_padded; ++k) store(out + k * 16, zero());
+}
+// One micro-tile of pairs: [k/2][16].
+template <class T>
+void pack_lanes_pairs(const MatrixView& a, int64_t m0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded, uint32_t* out) {
+  for (int64_t k = 0; k < kc_padded; k += 2) {
+    const F32 x = k < kc ? take<true>(memory_row<T>(a, k0 + k) + m0, lanes) : zero();
+    const F32 y = k + 1 < kc ? take<true>(memory_row<T>(a, k0 + k + 1) + m0, lanes) : zero();
+    store_pairs(out + k / 2 * 16, make_pairs(x, y));
+  }
+}
+// 16 lanes as rows of bf16 (for tiles, whose A has k inside the row): pairs of 32 k, transposed.
+template <class T>
+void pack_lanes_as_rows(const MatrixView& a, int64_t m0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded, int64_t stride, bf16* out) {
+  for (int64_t k = 0; k < kc_padded; k += 32) {
+    F32 r[16];
+    for (int64_t i = 0; i < 16; ++i) {
+      const int64_t at = k + 2 * i;
+      const F32 x = at < kc ? take<true>(memory_row<T>(a, k0 + at) + m0, lanes) : zero();
+      const F32 y = at + 1 < kc ? take<true>(memory_row<T>(a, k0 + at + 1) + m0, lanes) : zero();
+      r[i] = as_f32(make_pairs(x, y));
+    }
+    transpose16(r);
+    for (int64_t i = 0; i < 16 && i < lanes; ++i) store(reinterpret_cast<float*>(out + i * stride + k), r[i]);
+  }
+}
+
+}  // namespace fathom::FATHOM_RUNG
