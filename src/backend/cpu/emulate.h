@@ -9,7 +9,9 @@
 
 namespace fathom {
 
-__attribute__((always_inline)) inline float flush(float x) { return __builtin_fabsf(x) < 1.17549435e-38f ? __builtin_copysignf(0.f, x) : x; }
+__attribute__((always_inline)) inline float flush(float x) {
+  return __builtin_fabsf(x) < 1.17549435e-38f ? __builtin_copysignf(0.f, x) : x;
+}
 
 // One lane of VDPBF16PS: two fused multiply-adds, the odd element first (Intel SDM; bit-equal on Emerald Rapids by test).
 __attribute__((always_inline)) inline float emulate_dot2(float sum, uint32_t a, uint32_t b) {
@@ -20,7 +22,8 @@ __attribute__((always_inline)) inline float emulate_dot2(float sum, uint32_t a, 
 
 // One element of TDPBF16PS over `pairs` <= 16 pairs of k (Intel SDM): an even and an odd chain of fused multiply-adds
 // from zero, their sum, and that added to the accumulator. a: pairs of row m, b: pairs of column n, `b_stride` apart.
-__attribute__((always_inline)) inline float emulate_tile_dot(float sum, const uint32_t* a, const uint32_t* b, int64_t b_stride, int pairs) {
+__attribute__((always_inline)) inline float emulate_tile_dot(float sum, const uint32_t* a, const uint32_t* b, int64_t b_stride,
+                                                             int pairs) {
   float chain[2] = {0.f, 0.f};
   for (int k = 0; k < pairs; ++k)
     for (int half = 0; half < 2; ++half) {

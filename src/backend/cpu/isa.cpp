@@ -17,7 +17,8 @@ constexpr Isa kAll[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vn
 
 struct Cpu {
   bool avx2 = false, avx512 = false, vnni = false, bf16 = false, amx = false;
-  bool bf16_half_rate = false;  // VDPBF16PS issues at half the rate of an f32 FMA, so the widening kernels are as fast or faster
+  bool bf16_half_rate =
+      false;  // VDPBF16PS issues at half the rate of an f32 FMA, so the widening kernels are as fast or faster
 };
 
 #if defined(__x86_64__)
@@ -60,10 +61,13 @@ Isa choose() {
   if (!wanted || !*wanted) return best_isa();
   for (Isa isa : kAll)
     if (isa_name(isa) == wanted) {
-      if (!isa_supported(isa)) fail_usage("isa", "FATHOM_ISA=" + std::string(wanted) + " is not supported by this machine; run `fathom doctor` for what is");
+      if (!isa_supported(isa))
+        fail_usage("isa",
+                   "FATHOM_ISA=" + std::string(wanted) + " is not supported by this machine; run `fathom doctor` for what is");
       return isa;
     }
-  fail_usage("isa", "FATHOM_ISA=" + std::string(wanted) + " is no instruction set; use one of portable, avx2, avx512, avx512_vnni, avx512_bf16, amx");
+  fail_usage("isa", "FATHOM_ISA=" + std::string(wanted) +
+                        " is no instruction set; use one of portable, avx2, avx512, avx512_vnni, avx512_bf16, amx");
 }
 
 std::atomic<int> current{-1};
@@ -72,23 +76,35 @@ std::atomic<int> current{-1};
 
 std::string_view isa_name(Isa isa) {
   switch (isa) {
-    case Isa::kPortable: return "portable";
-    case Isa::kAvx2: return "avx2";
-    case Isa::kAvx512: return "avx512";
-    case Isa::kAvx512Vnni: return "avx512_vnni";
-    case Isa::kAvx512Bf16: return "avx512_bf16";
-    case Isa::kAmx: return "amx";
+    case Isa::kPortable:
+      return "portable";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx512Vnni:
+      return "avx512_vnni";
+    case Isa::kAvx512Bf16:
+      return "avx512_bf16";
+    case Isa::kAmx:
+      return "amx";
   }
   return "?";
 }
 bool isa_supported(Isa isa) {
   switch (isa) {
-    case Isa::kPortable: return true;
-    case Isa::kAvx2: return cpu().avx2;
-    case Isa::kAvx512: return cpu().avx512;
-    case Isa::kAvx512Vnni: return cpu().vnni;
-    case Isa::kAvx512Bf16: return cpu().bf16;
-    case Isa::kAmx: return cpu().amx;
+    case Isa::kPortable:
+      return true;
+    case Isa::kAvx2:
+      return cpu().avx2;
+    case Isa::kAvx512:
+      return cpu().avx512;
+    case Isa::kAvx512Vnni:
+      return cpu().vnni;
+    case Isa::kAvx512Bf16:
+      return cpu().bf16;
+    case Isa::kAmx:
+      return cpu().amx;
   }
   return false;
 }

@@ -23,11 +23,19 @@ struct IsaTable {
   Fn portable, avx2, avx512, avx512bf16 = nullptr, amx = nullptr;
   Fn pick() const {
     switch (isa()) {
-      case Isa::kAmx: if (amx) return amx; [[fallthrough]];
-      case Isa::kAvx512Bf16: if (avx512bf16) return avx512bf16; [[fallthrough]];
-      case Isa::kAvx512Vnni: case Isa::kAvx512: return avx512;
-      case Isa::kAvx2: return avx2;
-      case Isa::kPortable: break;
+      case Isa::kAmx:
+        if (amx) return amx;
+        [[fallthrough]];
+      case Isa::kAvx512Bf16:
+        if (avx512bf16) return avx512bf16;
+        [[fallthrough]];
+      case Isa::kAvx512Vnni:
+      case Isa::kAvx512:
+        return avx512;
+      case Isa::kAvx2:
+        return avx2;
+      case Isa::kPortable:
+        break;
     }
     return portable;
   }
@@ -36,10 +44,18 @@ struct IsaTable {
 }  // namespace fathom
 
 // Declares `signature` (a function type name `name`) in every rung's namespace, for a *_cpu.cpp that defines it once.
-#define FATHOM_DECLARE_RUNGS3(declaration)      \
-  namespace fathom::portable { declaration; }   \
-  namespace fathom::avx2 { declaration; }       \
-  namespace fathom::avx512 { declaration; }
-#define FATHOM_DECLARE_RUNGS4(declaration)      \
-  FATHOM_DECLARE_RUNGS3(declaration)            \
-  namespace fathom::avx512bf16 { declaration; }
+#define FATHOM_DECLARE_RUNGS3(declaration) \
+  namespace fathom::portable {             \
+  declaration;                             \
+  }                                        \
+  namespace fathom::avx2 {                 \
+  declaration;                             \
+  }                                        \
+  namespace fathom::avx512 {               \
+  declaration;                             \
+  }
+#define FATHOM_DECLARE_RUNGS4(declaration) \
+  FATHOM_DECLARE_RUNGS3(declaration)       \
+  namespace fathom::avx512bf16 {           \
+  declaration;                             \
+  }

@@ -23,7 +23,9 @@ constexpr int kLanes = 16;
 
 #if FATHOM_RUNG_LEVEL >= 2
 
-struct F32 { __m512 v; };
+struct F32 {
+  __m512 v;
+};
 FATHOM_INLINE F32 set1(float x) { return {_mm512_set1_ps(x)}; }
 FATHOM_INLINE F32 zero() { return {_mm512_setzero_ps()}; }
 FATHOM_INLINE F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
@@ -49,12 +51,16 @@ FATHOM_INLINE F32 round_bf16(F32 a) {
   return {_mm512_castsi512_ps(_mm512_and_si512(r, high))};
 }
 // 16 lanes of two bf16: the even k in the lower half, the odd k in the upper.
-struct Pairs { __m512i v; };
+struct Pairs {
+  __m512i v;
+};
 FATHOM_INLINE Pairs load_pairs(const void* p) { return {_mm512_loadu_si512(p)}; }
 FATHOM_INLINE void store_pairs(void* p, Pairs a) { _mm512_storeu_si512(p, a.v); }
 FATHOM_INLINE Pairs set1_pairs(uint32_t x) { return {_mm512_set1_epi32(static_cast<int>(x))}; }
 FATHOM_INLINE F32 even(Pairs a) { return {_mm512_castsi512_ps(_mm512_slli_epi32(a.v, 16))}; }
-FATHOM_INLINE F32 odd(Pairs a) { return {_mm512_castsi512_ps(_mm512_and_si512(a.v, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))}; }
+FATHOM_INLINE F32 odd(Pairs a) {
+  return {_mm512_castsi512_ps(_mm512_and_si512(a.v, _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
+}
 FATHOM_INLINE Pairs make_pairs(F32 even, F32 odd) {  // of values that are already rounded (round_bf16)
   return {_mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(even.v), 16), _mm512_castps_si512(odd.v))};
 }
@@ -74,21 +80,36 @@ FATHOM_INLINE F32 sqrt(F32 a) { return {_mm512_sqrt_ps(a.v)}; }
 FATHOM_INLINE F32 round(F32 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 // x 2^n for integral n in [-126, 127]
 FATHOM_INLINE F32 scale_by_power(F32 x, F32 n) {
-  return {_mm512_mul_ps(x.v, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23)))};
+  return {_mm512_mul_ps(
+      x.v, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23)))};
 }
-FATHOM_INLINE F32 select_less(F32 a, F32 b, F32 yes, F32 no) { return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), no.v, yes.v)}; }
+FATHOM_INLINE F32 select_less(F32 a, F32 b, F32 yes, F32 no) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), no.v, yes.v)};
+}
 FATHOM_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 #elif FATHOM_RUNG_LEVEL == 1
 
-struct F32 { __m256 lo, hi; };
+struct F32 {
+  __m256 lo, hi;
+};
 FATHOM_INLINE F32 set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 FATHOM_INLINE F32 zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 FATHOM_INLINE F32 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-FATHOM_INLINE void store(float* p, F32 a) { _mm256_storeu_ps(p, a.lo); _mm256_storeu_ps(p + 8, a.hi); }
-FATHOM_INLINE __m256i lanes_below(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
-FATHOM_INLINE F32 load_n(const float* p, int n) { return {_mm256_maskload_ps(p, lanes_below(n)), _mm256_maskload_ps(p + 8, lanes_below(n - 8))}; }
-FATHOM_INLINE void store_n(float* p, F32 a, int n) { _mm256_maskstore_ps(p, lanes_below(n), a.lo); _mm256_maskstore_ps(p + 8, lanes_below(n - 8), a.hi); }
+FATHOM_INLINE void store(float* p, F32 a) {
+  _mm256_storeu_ps(p, a.lo);
+  _mm256_storeu_ps(p + 8, a.hi);
+}
+FATHOM_INLINE __m256i lanes_below(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+FATHOM_INLINE F32 load_n(const float* p, int n) {
+  return {_mm256_maskload_ps(p, lanes_below(n)), _mm256_maskload_ps(p + 8, lanes_below(n - 8))};
+}
+FATHOM_INLINE void store_n(float* p, F32 a, int n) {
+  _mm256_maskstore_ps(p, lanes_below(n), a.lo);
+  _mm256_maskstore_ps(p + 8, lanes_below(n - 8), a.hi);
+}
 FATHOM_INLINE __m256 widen(__m128i h) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)); }
 FATHOM_INLINE __m256i narrow32(__m256 a) {
   const __m256i u = _mm256_castps_si256(a);
@@ -97,7 +118,9 @@ FATHOM_INLINE __m256i narrow32(__m256 a) {
   const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(0x40));
   return _mm256_blendv_epi8(r, quiet, _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)));
 }
-FATHOM_INLINE __m256i narrow(F32 a) { return _mm256_permute4x64_epi64(_mm256_packus_epi32(narrow32(a.lo), narrow32(a.hi)), 0xd8); }
+FATHOM_INLINE __m256i narrow(F32 a) {
+  return _mm256_permute4x64_epi64(_mm256_packus_epi32(narrow32(a.lo), narrow32(a.hi)), 0xd8);
+}
 FATHOM_INLINE __m256 round_bf16(__m256 a) {
   const __m256i u = _mm256_castps_si256(a);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
@@ -107,7 +130,9 @@ FATHOM_INLINE __m256 round_bf16(__m256 a) {
   return _mm256_castsi256_ps(_mm256_and_si256(chosen, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
 }
 FATHOM_INLINE F32 round_bf16(F32 a) { return {round_bf16(a.lo), round_bf16(a.hi)}; }
-struct Pairs { __m256i lo, hi; };
+struct Pairs {
+  __m256i lo, hi;
+};
 FATHOM_INLINE Pairs load_pairs(const void* p) {
   const __m256i* q = static_cast<const __m256i*>(p);
   return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
@@ -117,8 +142,12 @@ FATHOM_INLINE void store_pairs(void* p, Pairs a) {
   _mm256_storeu_si256(q, a.lo);
   _mm256_storeu_si256(q + 1, a.hi);
 }
-FATHOM_INLINE Pairs set1_pairs(uint32_t x) { return {_mm256_set1_epi32(static_cast<int>(x)), _mm256_set1_epi32(static_cast<int>(x))}; }
-FATHOM_INLINE F32 even(Pairs a) { return {_mm256_castsi256_ps(_mm256_slli_epi32(a.lo, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(a.hi, 16))}; }
+FATHOM_INLINE Pairs set1_pairs(uint32_t x) {
+  return {_mm256_set1_epi32(static_cast<int>(x)), _mm256_set1_epi32(static_cast<int>(x))};
+}
+FATHOM_INLINE F32 even(Pairs a) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(a.lo, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(a.hi, 16))};
+}
 FATHOM_INLINE F32 odd(Pairs a) {
   const __m256i high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
   return {_mm256_castsi256_ps(_mm256_and_si256(a.lo, high)), _mm256_castsi256_ps(_mm256_and_si256(a.hi, high))};
@@ -128,7 +157,8 @@ FATHOM_INLINE Pairs make_pairs(F32 even, F32 odd) {
           _mm256_or_si256(_mm256_srli_epi32(_mm256_castps_si256(even.hi), 16), _mm256_castps_si256(odd.hi))};
 }
 FATHOM_INLINE F32 load(const bf16* p) {
-  return {widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
+  return {widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+          widen(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
 }
 FATHOM_INLINE void store(bf16* p, F32 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow(a)); }
 FATHOM_INLINE F32 load_n(const bf16* p, int n) {
@@ -152,39 +182,69 @@ FATHOM_INLINE F32 max(F32 a, F32 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_
 FATHOM_INLINE F32 min(F32 a, F32 b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
 FATHOM_INLINE F32 sqrt(F32 a) { return {_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
 FATHOM_INLINE F32 round(F32 a) {
-  return {_mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  return {_mm256_round_ps(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+          _mm256_round_ps(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-FATHOM_INLINE __m256 power_of_two(__m256 n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23)); }
-FATHOM_INLINE F32 scale_by_power(F32 x, F32 n) { return {_mm256_mul_ps(x.lo, power_of_two(n.lo)), _mm256_mul_ps(x.hi, power_of_two(n.hi))}; }
+FATHOM_INLINE __m256 power_of_two(__m256 n) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+FATHOM_INLINE F32 scale_by_power(F32 x, F32 n) {
+  return {_mm256_mul_ps(x.lo, power_of_two(n.lo)), _mm256_mul_ps(x.hi, power_of_two(n.hi))};
+}
 FATHOM_INLINE F32 select_less(F32 a, F32 b, F32 yes, F32 no) {
-  return {_mm256_blendv_ps(no.lo, yes.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)), _mm256_blendv_ps(no.hi, yes.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ))};
+  return {_mm256_blendv_ps(no.lo, yes.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),
+          _mm256_blendv_ps(no.hi, yes.hi, _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ))};
 }
 FATHOM_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 #else
 
-struct F32 { float v[16]; };
-#define FATHOM_EACH(expression) F32 r; for (int i = 0; i < 16; ++i) r.v[i] = (expression); return r
+struct F32 {
+  float v[16];
+};
+#define FATHOM_EACH(expression)                       \
+  F32 r;                                              \
+  for (int i = 0; i < 16; ++i) r.v[i] = (expression); \
+  return r
 FATHOM_INLINE F32 set1(float x) { FATHOM_EACH(x); }
 FATHOM_INLINE F32 zero() { FATHOM_EACH(0.f); }
 FATHOM_INLINE F32 load(const float* p) { FATHOM_EACH(p[i]); }
-FATHOM_INLINE void store(float* p, F32 a) { for (int i = 0; i < 16; ++i) p[i] = a.v[i]; }
+FATHOM_INLINE void store(float* p, F32 a) {
+  for (int i = 0; i < 16; ++i) p[i] = a.v[i];
+}
 FATHOM_INLINE F32 load_n(const float* p, int n) { FATHOM_EACH(i < n ? p[i] : 0.f); }
-FATHOM_INLINE void store_n(float* p, F32 a, int n) { for (int i = 0; i < 16 && i < n; ++i) p[i] = a.v[i]; }
+FATHOM_INLINE void store_n(float* p, F32 a, int n) {
+  for (int i = 0; i < 16 && i < n; ++i) p[i] = a.v[i];
+}
 FATHOM_INLINE F32 load(const bf16* p) { FATHOM_EACH(to_float(p[i])); }
-FATHOM_INLINE void store(bf16* p, F32 a) { for (int i = 0; i < 16; ++i) p[i] = to_bf16(a.v[i]); }
+FATHOM_INLINE void store(bf16* p, F32 a) {
+  for (int i = 0; i < 16; ++i) p[i] = to_bf16(a.v[i]);
+}
 FATHOM_INLINE F32 load_n(const bf16* p, int n) { FATHOM_EACH(i < n ? to_float(p[i]) : 0.f); }
-FATHOM_INLINE void store_n(bf16* p, F32 a, int n) { for (int i = 0; i < 16 && i < n; ++i) p[i] = to_bf16(a.v[i]); }
+FATHOM_INLINE void store_n(bf16* p, F32 a, int n) {
+  for (int i = 0; i < 16 && i < n; ++i) p[i] = to_bf16(a.v[i]);
+}
 FATHOM_INLINE F32 round_bf16(F32 a) { FATHOM_EACH(to_float(to_bf16(a.v[i]))); }
-struct Pairs { uint32_t v[16]; };
-FATHOM_INLINE Pairs load_pairs(const void* p) { Pairs r; std::memcpy(&r, p, sizeof r); return r; }
+struct Pairs {
+  uint32_t v[16];
+};
+FATHOM_INLINE Pairs load_pairs(const void* p) {
+  Pairs r;
+  std::memcpy(&r, p, sizeof r);
+  return r;
+}
 FATHOM_INLINE void store_pairs(void* p, Pairs a) { std::memcpy(p, &a, sizeof a); }
-FATHOM_INLINE Pairs set1_pairs(uint32_t x) { Pairs r; for (int i = 0; i < 16; ++i) r.v[i] = x; return r; }
+FATHOM_INLINE Pairs set1_pairs(uint32_t x) {
+  Pairs r;
+  for (int i = 0; i < 16; ++i) r.v[i] = x;
+  return r;
+}
 FATHOM_INLINE F32 even(Pairs a) { FATHOM_EACH(__builtin_bit_cast(float, a.v[i] << 16)); }
 FATHOM_INLINE F32 odd(Pairs a) { FATHOM_EACH(__builtin_bit_cast(float, a.v[i] & 0xffff0000u)); }
 FATHOM_INLINE Pairs make_pairs(F32 even, F32 odd) {
   Pairs r;
-  for (int i = 0; i < 16; ++i) r.v[i] = (__builtin_bit_cast(uint32_t, even.v[i]) >> 16) | __builtin_bit_cast(uint32_t, odd.v[i]);
+  for (int i = 0; i < 16; ++i)
+    r.v[i] = (__builtin_bit_cast(uint32_t, even.v[i]) >> 16) | __builtin_bit_cast(uint32_t, odd.v[i]);
   return r;
 }
 FATHOM_INLINE F32 operator+(F32 a, F32 b) { FATHOM_EACH(a.v[i] + b.v[i]); }
@@ -197,7 +257,9 @@ FATHOM_INLINE F32 max(F32 a, F32 b) { FATHOM_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v
 FATHOM_INLINE F32 min(F32 a, F32 b) { FATHOM_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
 FATHOM_INLINE F32 sqrt(F32 a) { FATHOM_EACH(__builtin_sqrtf(a.v[i])); }
 FATHOM_INLINE F32 round(F32 a) { FATHOM_EACH(__builtin_rintf(a.v[i])); }
-FATHOM_INLINE F32 scale_by_power(F32 x, F32 n) { FATHOM_EACH(x.v[i] * __builtin_bit_cast(float, (static_cast<int32_t>(n.v[i]) + 127) << 23)); }
+FATHOM_INLINE F32 scale_by_power(F32 x, F32 n) {
+  FATHOM_EACH(x.v[i] * __builtin_bit_cast(float, (static_cast<int32_t>(n.v[i]) + 127) << 23));
+}
 FATHOM_INLINE F32 select_less(F32 a, F32 b, F32 yes, F32 no) { FATHOM_EACH(a.v[i] < b.v[i] ? yes.v[i] : no.v[i]); }
 FATHOM_INLINE void prefetch(const void*) {}
 #undef FATHOM_EACH

@@ -25,15 +25,23 @@ struct Tiles {
   }
   FATHOM_INLINE void release() { _tile_release(); }
   // Macros in the header of the compiler want literals: one instruction each, by number.
-  template <int T> FATHOM_INLINE void zero() { __asm__ volatile("tilezero %%tmm%c0" ::"i"(T)); }
-  template <int T> FATHOM_INLINE void load(const void* p, int64_t stride_bytes) {
+  template <int T>
+  FATHOM_INLINE void zero() {
+    __asm__ volatile("tilezero %%tmm%c0" ::"i"(T));
+  }
+  template <int T>
+  FATHOM_INLINE void load(const void* p, int64_t stride_bytes) {
     __asm__ volatile("tileloadd (%1,%2,1), %%tmm%c0" ::"i"(T), "r"(p), "r"(stride_bytes) : "memory");
   }
-  template <int T> FATHOM_INLINE void store(void* p, int64_t stride_bytes) {
+  template <int T>
+  FATHOM_INLINE void store(void* p, int64_t stride_bytes) {
     __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)" ::"i"(T), "r"(p), "r"(stride_bytes) : "memory");
   }
   // C += A B over 16 pairs of k. A: rows of m, pairs of k; B: rows of pairs of k, columns of n.
-  template <int C, int A, int B> FATHOM_INLINE void dot_bf16() { __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B)); }
+  template <int C, int A, int B>
+  FATHOM_INLINE void dot_bf16() {
+    __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
+  }
 };
 
 #else
@@ -46,14 +54,20 @@ struct Tiles {
     std::memset(tile_, 0, sizeof tile_);
   }
   FATHOM_INLINE void release() {}
-  template <int T> FATHOM_INLINE void zero() { std::memset(tile_[T], 0, sizeof tile_[T]); }
-  template <int T> FATHOM_INLINE void load(const void* p, int64_t stride_bytes) {
+  template <int T>
+  FATHOM_INLINE void zero() {
+    std::memset(tile_[T], 0, sizeof tile_[T]);
+  }
+  template <int T>
+  FATHOM_INLINE void load(const void* p, int64_t stride_bytes) {
     for (int i = 0; i < rows_[T]; ++i) std::memcpy(tile_[T][i], static_cast<const char*>(p) + i * stride_bytes, 64);
   }
-  template <int T> FATHOM_INLINE void store(void* p, int64_t stride_bytes) {
+  template <int T>
+  FATHOM_INLINE void store(void* p, int64_t stride_bytes) {
     for (int i = 0; i < rows_[T]; ++i) std::memcpy(static_cast<char*>(p) + i * stride_bytes, tile_[T][i], 64);
   }
-  template <int C, int A, int B> FATHOM_INLINE void dot_bf16() {
+  template <int C, int A, int B>
+  FATHOM_INLINE void dot_bf16() {
     for (int m = 0; m < rows_[C]; ++m)
       for (int n = 0; n < 16; ++n) {
         const float sum = __builtin_bit_cast(float, tile_[C][m][n]);

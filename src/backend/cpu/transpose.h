@@ -14,7 +14,8 @@ FATHOM_INLINE void transpose16(F32* r) {
   }
 #pragma GCC unroll 4
   for (int i = 0; i < 16; i += 4) {
-    const __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 1]), c = _mm512_castps_pd(t[i + 2]), d = _mm512_castps_pd(t[i + 3]);
+    const __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 1]), c = _mm512_castps_pd(t[i + 2]),
+                  d = _mm512_castps_pd(t[i + 3]);
     u[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
     u[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
     u[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));

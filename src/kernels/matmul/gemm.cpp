@@ -28,10 +28,14 @@ const GemmKernels& choose(Compute compute) {
                                      avx512bf16::gemm_dot_kernels, amx::gemm_tile_kernels};
   if (compute == Compute::kF32) return *f32.pick()();
   switch (bf16_engine.load(std::memory_order_relaxed)) {
-    case Bf16Engine::kWiden: return *widen.pick()();
-    case Bf16Engine::kDot: return *dot.pick()();
-    case Bf16Engine::kTiles: return *tiles.pick()();
-    case Bf16Engine::kOfRung: break;
+    case Bf16Engine::kWiden:
+      return *widen.pick()();
+    case Bf16Engine::kDot:
+      return *dot.pick()();
+    case Bf16Engine::kTiles:
+      return *tiles.pick()();
+    case Bf16Engine::kOfRung:
+      break;
   }
   return *of_rung.pick()();
 }
@@ -56,15 +60,17 @@ void meet(std::atomic<int>& arrived, int threads) {
   if (threads == 1) return;
   arrived.fetch_add(1, std::memory_order_acq_rel);
   for (int spin = 0; arrived.load(std::memory_order_acquire) < threads; ++spin) {
-    if (spin < 2000) __builtin_ia32_pause();
-    else std::this_thread::yield();
+    if (spin < 2000)
+      __builtin_ia32_pause();
+    else
+      std::this_thread::yield();
   }
 }
 
 int64_t align(int64_t bytes) { return (bytes + 127) / 128 * 128; }
 
-void run_pass(const GemmPlan& plan, std::span<const GemmProblem> problems, const GemmKernels& kernels, const GemmOptions& options,
-              char* shared, PackPanel pack_panel) {
+void run_pass(const GemmPlan& plan, std::span<const GemmProblem> problems, const GemmKernels& kernels,
+              const GemmOptions& options, char* shared, PackPanel pack_panel) {
   std::atomic<int64_t> next_pack{0}, next_block{0};
   std::atomic<int> arrived{0};
   parallel_region([&](int, int threads) {
@@ -124,9 +130,13 @@ void finish_empty(const GemmProblem& g, const GemmOptions& options) {
   }
   for (int64_t m = 0; m < g.m; ++m)
     for (int64_t n = 0; n < g.n; ++n) {
-      const float x = !g.bias ? 0.f : g.bias_bf16 ? to_float(static_cast<const bf16*>(g.bias)[n]) : static_cast<const float*>(g.bias)[n];
-      if (options.c_bf16) static_cast<bf16*>(g.c)[m * g.ldc + n] = to_bf16(x);
-      else static_cast<float*>(g.c)[m * g.ldc + n] = x;
+      const float x = !g.bias       ? 0.f
+                      : g.bias_bf16 ? to_float(static_cast<const bf16*>(g.bias)[n])
+                                    : static_cast<const float*>(g.bias)[n];
+      if (options.c_bf16)
+        static_cast<bf16*>(g.c)[m * g.ldc + n] = to_bf16(x);
+      else
+        static_cast<float*>(g.c)[m * g.ldc + n] = x;
     }
 }
 
@@ -141,7 +151,8 @@ void gemm(std::span<const GemmProblem> problems, const GemmOptions& options) {
   for (const GemmProblem& g : problems)
     if (g.k == 0) finish_empty(g, options);
   for (GemmPlanner planner(problems, kernels, num_threads()); planner.next(plan);)
-    run_pass(plan, problems, kernels, options, plan.share_b ? shared_scratch.get(plan.shared_bytes) : nullptr, pack_table.pick());
+    run_pass(plan, problems, kernels, options, plan.share_b ? shared_scratch.get(plan.shared_bytes) : nullptr,
+             pack_table.pick());
 }
 
 }  // namespace fathom

@@ -18,9 +18,9 @@ struct GemmProblem {
   MatrixView a, b;
   const void* packed = nullptr;  // PackedMatrix::data() of a [n, k] weight; then `b` is not read
   int64_t m = 0, n = 0, k = 0;
-  void* c = nullptr;             // [m, n], rows ldc apart
+  void* c = nullptr;  // [m, n], rows ldc apart
   int64_t ldc = 0;
-  const void* bias = nullptr;    // [n] or null
+  const void* bias = nullptr;  // [n] or null
   bool bias_bf16 = false;
 };
 struct GemmOptions {

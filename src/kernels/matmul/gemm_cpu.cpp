@@ -15,11 +15,15 @@ void pack_a(const GemmTile& t, int64_t micros, int64_t ks, int64_t ke, int64_t e
       float* out = reinterpret_cast<float*>(t.a_scratch) + (k0 - ks) / kBlockK * t.rows * Op::kRowWords;
       if constexpr (kPairsOfA) {
         bf16* half = reinterpret_cast<bf16*>(out);
-        if (t.a.bf16) pack_rows_bf16<bf16>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords * 2, half);
-        else pack_rows_bf16<float>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords * 2, half);
+        if (t.a.bf16)
+          pack_rows_bf16<bf16>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords * 2, half);
+        else
+          pack_rows_bf16<float>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords * 2, half);
       } else {
-        if (t.a.bf16) pack_rows_f32<kRound, bf16>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords, out);
-        else pack_rows_f32<kRound, float>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords, out);
+        if (t.a.bf16)
+          pack_rows_f32<kRound, bf16>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords, out);
+        else
+          pack_rows_f32<kRound, float>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords, out);
       }
     } else {
       const int64_t small = t.rows / micros, large = t.rows % micros;
@@ -29,11 +33,15 @@ void pack_a(const GemmTile& t, int64_t micros, int64_t ks, int64_t ke, int64_t e
         float* out = reinterpret_cast<float*>(t.a_scratch) + ((k0 - ks) / kBlockK * micros + i) * kBlockK * 16;
         if constexpr (kPairsOfA) {
           uint32_t* pairs = reinterpret_cast<uint32_t*>(out);
-          if (t.a.bf16) pack_lanes_pairs<bf16>(t.a, t.m0 + m, lanes, k0, kc, padded, pairs);
-          else pack_lanes_pairs<float>(t.a, t.m0 + m, lanes, k0, kc, padded, pairs);
+          if (t.a.bf16)
+            pack_lanes_pairs<bf16>(t.a, t.m0 + m, lanes, k0, kc, padded, pairs);
+          else
+            pack_lanes_pairs<float>(t.a, t.m0 + m, lanes, k0, kc, padded, pairs);
         } else {
-          if (t.a.bf16) pack_lanes_f32<kRound, bf16>(t.a, t.m0 + m, lanes, k0, kc, padded, out);
-          else pack_lanes_f32<kRound, float>(t.a, t.m0 + m, lanes, k0, kc, padded, out);
+          if (t.a.bf16)
+            pack_lanes_f32<kRound, bf16>(t.a, t.m0 + m, lanes, k0, kc, padded, out);
+          else
+            pack_lanes_f32<kRound, float>(t.a, t.m0 + m, lanes, k0, kc, padded, out);
         }
         m += lanes;
       }
@@ -53,8 +61,9 @@ void tile(const GemmTile& t) {
     for (int64_t vector = 0; vector < vectors;) {
       int v = vectors_for(static_cast<int>(small + (large > 0)));
       if (v > vectors - vector) v = kMinVectors;
-      const Micro kernels[2] = {pick_micro<Op, kAlong, kMaxRows>(static_cast<int>(small), v),
-                                pick_micro<Op, kAlong, kMaxRows>(static_cast<int>(small + 1 <= kMaxRows ? small + 1 : small), v)};
+      const Micro kernels[2] = {
+          pick_micro<Op, kAlong, kMaxRows>(static_cast<int>(small), v),
+          pick_micro<Op, kAlong, kMaxRows>(static_cast<int>(small + 1 <= kMaxRows ? small + 1 : small), v)};
       const char* b;
       int64_t panel_bytes = t.panel_bytes;
       if (t.packed) {
@@ -63,13 +72,17 @@ void tile(const GemmTile& t) {
         panel_bytes = t.super_k / Op::kUnitK * kPanelRow;
         if (vector % 2 == 0)
           for (int64_t p = 0; p < (v + 1) / 2; ++p)
-            pack_panel(t.b, t.panel0 + vector / 2 + p, t.n, t.k, ks, least(t.k, ke) - ks, t.format, t.b_scratch + p * panel_bytes);
+            pack_panel(t.b, t.panel0 + vector / 2 + p, t.n, t.k, ks, least(t.k, ke) - ks, t.format,
+                       t.b_scratch + p * panel_bytes);
         b = t.b_scratch;
       }
       b += vector % 2 * 64;
       const int64_t column = t.panel0 * kPanel + vector * 16, columns = least(v * 16, t.n - column);
       const bool plain = columns == v * 16 && !t.bias && !(t.c_bf16 && t.accumulate);
-      const Finish finish = !plain ? Finish::kPartial : t.c_bf16 ? Finish::kStoreBf16 : t.accumulate ? Finish::kAddF32 : Finish::kStoreF32;
+      const Finish finish = !plain         ? Finish::kPartial
+                            : t.c_bf16     ? Finish::kStoreBf16
+                            : t.accumulate ? Finish::kAddF32
+                                           : Finish::kStoreF32;
       const int64_t first_slot = t.super_k >= k_end ? 0 : slot;
       for (int64_t k0 = ks; k0 < ke && columns > 0; k0 += kBlockK) {
         const bool last = k0 + kBlockK >= k_end;
@@ -102,8 +115,10 @@ void tile(const GemmTile& t) {
 
 void tile_f32(const GemmTile& t) { t.a.k_contiguous ? tile<FmaF32, false, true>(t) : tile<FmaF32, false, false>(t); }
 void tile_widen(const GemmTile& t) {
-  if (t.format == PanelFormat::kPairs) t.a.k_contiguous ? tile<FmaPairs, true, true>(t) : tile<FmaPairs, true, false>(t);
-  else t.a.k_contiguous ? tile<FmaF32, true, true>(t) : tile<FmaF32, true, false>(t);
+  if (t.format == PanelFormat::kPairs)
+    t.a.k_contiguous ? tile<FmaPairs, true, true>(t) : tile<FmaPairs, true, false>(t);
+  else
+    t.a.k_contiguous ? tile<FmaF32, true, true>(t) : tile<FmaF32, true, false>(t);
 }
 void tile_dot(const GemmTile& t) { t.a.k_contiguous ? tile<DotPairs, true, true>(t) : tile<DotPairs, true, false>(t); }
 
@@ -132,12 +147,16 @@ void tile_tiles(const GemmTile& t) {
       const int64_t padded = least(kBlockK, ke - k0), kc = least(padded, t.k - k0);
       bf16* out = a_scratch + (k0 - ks) / kBlockK * t.rows * kTileStride;
       if (t.a.k_contiguous) {
-        if (t.a.bf16) pack_rows_bf16<bf16>(t.a, t.m0, t.rows, k0, kc, padded, kTileStride, out);
-        else pack_rows_bf16<float>(t.a, t.m0, t.rows, k0, kc, padded, kTileStride, out);
+        if (t.a.bf16)
+          pack_rows_bf16<bf16>(t.a, t.m0, t.rows, k0, kc, padded, kTileStride, out);
+        else
+          pack_rows_bf16<float>(t.a, t.m0, t.rows, k0, kc, padded, kTileStride, out);
       } else {
         for (int64_t m = 0; m < t.rows; m += 16) {
-          if (t.a.bf16) pack_lanes_as_rows<bf16>(t.a, t.m0 + m, least(16, t.rows - m), k0, kc, padded, kTileStride, out + m * kTileStride);
-          else pack_lanes_as_rows<float>(t.a, t.m0 + m, least(16, t.rows - m), k0, kc, padded, kTileStride, out + m * kTileStride);
+          if (t.a.bf16)
+            pack_lanes_as_rows<bf16>(t.a, t.m0 + m, least(16, t.rows - m), k0, kc, padded, kTileStride, out + m * kTileStride);
+          else
+            pack_lanes_as_rows<float>(t.a, t.m0 + m, least(16, t.rows - m), k0, kc, padded, kTileStride, out + m * kTileStride);
         }
       }
     }
@@ -205,7 +224,8 @@ constexpr GemmKernels kTileKernels = {tile_tiles, PanelFormat::kPairs, kTileRows
 
 }  // namespace
 
-void gemm_pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format, void* out) {
+void gemm_pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format,
+                     void* out) {
   pack_panel(b, panel, n, k, k0, kc, format, out);
 }
 const GemmKernels* gemm_f32_kernels() { return &kF32Kernels; }

@@ -14,7 +14,8 @@ float element(const MatrixView& v, int64_t lane, int64_t k) {
   return v.bf16 ? to_float(static_cast<const bf16*>(v.data)[at]) : static_cast<const float*>(v.data)[at];
 }
 uint32_t pair(const MatrixView& v, int64_t lane, int64_t k, int64_t end) {
-  const uint32_t even = k < end ? to_bf16(element(v, lane, k)).bits : 0, odd = k + 1 < end ? to_bf16(element(v, lane, k + 1)).bits : 0;
+  const uint32_t even = k < end ? to_bf16(element(v, lane, k)).bits : 0,
+                 odd = k + 1 < end ? to_bf16(element(v, lane, k + 1)).bits : 0;
   return even | odd << 16;
 }
 
@@ -23,7 +24,8 @@ float sum(const GemmProblem& g, int64_t m, int64_t n, GemmOrder order) {
   if (order == GemmOrder::kF32) {
     for (int64_t k = 0; k < g.k; ++k) s = __builtin_fmaf(element(g.a, m, k), element(g.b, n, k), s);
   } else if (order == GemmOrder::kWiden) {
-    for (int64_t k = 0; k < g.k; ++k) s = __builtin_fmaf(to_float(to_bf16(element(g.a, m, k))), to_float(to_bf16(element(g.b, n, k))), s);
+    for (int64_t k = 0; k < g.k; ++k)
+      s = __builtin_fmaf(to_float(to_bf16(element(g.a, m, k))), to_float(to_bf16(element(g.b, n, k))), s);
     if (g.k % 2) s = __builtin_fmaf(0.f, 0.f, s);  // k is padded to even: turns -0 into 0
   } else if (order == GemmOrder::kDot) {
     for (int64_t k = 0; k < g.k; k += 2) s = emulate_dot2(s, pair(g.a, m, k, g.k), pair(g.b, n, k, g.k));

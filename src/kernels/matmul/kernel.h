@@ -4,9 +4,9 @@
 
 namespace fathom {
 
-constexpr int64_t kPanel = 32;        // columns of a packed panel of B
-constexpr int64_t kBlockK = 256;      // k of a block: a panel's block (32 KiB in f32) and a micro-tile's rows of A share L1
-constexpr int64_t kPanelRow = 128;    // bytes of a panel for one k (f32) or one pair of k (bf16)
+constexpr int64_t kPanel = 32;      // columns of a packed panel of B
+constexpr int64_t kBlockK = 256;    // k of a block: a panel's block (32 KiB in f32) and a micro-tile's rows of A share L1
+constexpr int64_t kPanelRow = 128;  // bytes of a panel for one k (f32) or one pair of k (bf16)
 
 // An operand. Lane i of A is a row of C, lane i of B a column of C. Memory row r starts at data + rows[r] ld (rows null: r).
 //   k_contiguous: memory rows are lanes, k runs inside a row. Otherwise memory rows are k and lanes run inside a row.
@@ -26,23 +26,25 @@ enum class PanelFormat : uint8_t {
 };
 
 constexpr int64_t packed_panel_bytes(int64_t k, PanelFormat format) {
-  return format == PanelFormat::kF32 ? k * kPanelRow : format == PanelFormat::kF32Rounded ? (k + 1) / 2 * 2 * kPanelRow : (k + 31) / 32 * 16 * kPanelRow;
+  return format == PanelFormat::kF32          ? k * kPanelRow
+         : format == PanelFormat::kF32Rounded ? (k + 1) / 2 * 2 * kPanelRow
+                                              : (k + 31) / 32 * 16 * kPanelRow;
 }
 
 // A block of C: rows [m0, m0 + rows) by panels [panel0, panel0 + panels).
 struct GemmTile {
   MatrixView a, b;
   int64_t m0, rows, panel0, panels, n, k;
-  const char* packed;      // B in panels; null: b is packed here, into b_scratch
-  PanelFormat format;      // of `packed` or b_scratch
-  int64_t panel_bytes;     // from panel to panel of `packed`
+  const char* packed;   // B in panels; null: b is packed here, into b_scratch
+  PanelFormat format;   // of `packed` or b_scratch
+  int64_t panel_bytes;  // from panel to panel of `packed`
   void* c;
   int64_t ldc;
   const void* bias;
   bool c_bf16, accumulate, bias_bf16;
-  int64_t super_k;         // k of A that is packed at a time; a multiple of kBlockK
+  int64_t super_k;  // k of A that is packed at a time; a multiple of kBlockK
   char *a_scratch, *b_scratch;
-  float* partial;          // unfinished sums
+  float* partial;  // unfinished sums
 };
 
 struct GemmKernels {
@@ -54,6 +56,7 @@ struct GemmKernels {
   int64_t (*partial_bytes)(int64_t rows, int64_t panels, int64_t k, int64_t super_k);
 };
 // Packs panel columns [32 panel, min(n, 32 panel + 32)) for k in [k0, k0 + kc), padding included when it ends at k.
-using PackPanel = void (*)(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format, void* out);
+using PackPanel = void (*)(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format,
+                           void* out);
 
 }  // namespace fathom

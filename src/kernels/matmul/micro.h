@@ -159,14 +159,15 @@ Micro pick_micro(int rows, int v) {
 }
 
 // Sums of R rows by `columns` columns to C: + bias, + old value, rounded once. For borders and whatever is not plain.
-inline __attribute__((always_inline)) void finish_rows(const GemmTile& t, int64_t m, int64_t rows, int64_t column, int64_t columns,
-                                                       const float* sums, int64_t stride) {
+inline __attribute__((always_inline)) void finish_rows(const GemmTile& t, int64_t m, int64_t rows, int64_t column,
+                                                       int64_t columns, const float* sums, int64_t stride) {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t j = 0; j < columns; j += 16) {
       const int n = static_cast<int>(columns - j < 16 ? columns - j : 16);
       F32 x = load(sums + r * stride + j);
       if (t.bias) {
-        x = x + (t.bias_bf16 ? load_n(static_cast<const bf16*>(t.bias) + column + j, n) : load_n(static_cast<const float*>(t.bias) + column + j, n));
+        x = x + (t.bias_bf16 ? load_n(static_cast<const bf16*>(t.bias) + column + j, n)
+                             : load_n(static_cast<const float*>(t.bias) + column + j, n));
       }
       const int64_t at = (m + r) * t.ldc + column + j;
       if (t.c_bf16) {

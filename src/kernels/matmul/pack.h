@@ -69,7 +69,8 @@ void pack_panel_f32(const MatrixView& b, int64_t n0, int64_t lanes, int64_t k0, 
 }
 
 template <class T>
-void pack_panel_pairs(const MatrixView& b, int64_t n0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded, uint32_t* out) {
+void pack_panel_pairs(const MatrixView& b, int64_t n0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded,
+                      uint32_t* out) {
   if (b.k_contiguous) {
     for (int64_t k = 0; k < kc_padded; k += 32)
       for (int64_t half = 0; half < kPanel; half += 16) {
@@ -89,22 +90,28 @@ void pack_panel_pairs(const MatrixView& b, int64_t n0, int64_t lanes, int64_t k0
 }
 
 // See PackPanel. k0 is a multiple of kBlockK; the padding follows the last k.
-inline __attribute__((always_inline)) void pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format,
-                                                      void* out) {
+inline __attribute__((always_inline)) void pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0,
+                                                      int64_t kc, PanelFormat format, void* out) {
   const int64_t n0 = panel * kPanel, lanes = least(kPanel, n - n0);
   const bool ends = k0 + kc == k;
   switch (format) {
     case PanelFormat::kF32:
-      if (b.bf16) pack_panel_f32<false, bf16>(b, n0, lanes, k0, kc, kc, static_cast<float*>(out));
-      else pack_panel_f32<false, float>(b, n0, lanes, k0, kc, kc, static_cast<float*>(out));
+      if (b.bf16)
+        pack_panel_f32<false, bf16>(b, n0, lanes, k0, kc, kc, static_cast<float*>(out));
+      else
+        pack_panel_f32<false, float>(b, n0, lanes, k0, kc, kc, static_cast<float*>(out));
       break;
     case PanelFormat::kF32Rounded:
-      if (b.bf16) pack_panel_f32<true, bf16>(b, n0, lanes, k0, kc, ends ? round_up(kc, 2) : kc, static_cast<float*>(out));
-      else pack_panel_f32<true, float>(b, n0, lanes, k0, kc, ends ? round_up(kc, 2) : kc, static_cast<float*>(out));
+      if (b.bf16)
+        pack_panel_f32<true, bf16>(b, n0, lanes, k0, kc, ends ? round_up(kc, 2) : kc, static_cast<float*>(out));
+      else
+        pack_panel_f32<true, float>(b, n0, lanes, k0, kc, ends ? round_up(kc, 2) : kc, static_cast<float*>(out));
       break;
     case PanelFormat::kPairs:
-      if (b.bf16) pack_panel_pairs<bf16>(b, n0, lanes, k0, kc, round_up(kc, 32), static_cast<uint32_t*>(out));
-      else pack_panel_pairs<float>(b, n0, lanes, k0, kc, round_up(kc, 32), static_cast<uint32_t*>(out));
+      if (b.bf16)
+        pack_panel_pairs<bf16>(b, n0, lanes, k0, kc, round_up(kc, 32), static_cast<uint32_t*>(out));
+      else
+        pack_panel_pairs<float>(b, n0, lanes, k0, kc, round_up(kc, 32), static_cast<uint32_t*>(out));
       break;
   }
 }
@@ -115,7 +122,8 @@ inline __attribute__((always_inline)) void pack_panel(const MatrixView& b, int64
 
 // Rows of floats (rounded or not), k padded to kc_padded with zeros.
 template <bool kRound, class T>
-void pack_rows_f32(const MatrixView& a, int64_t m0, int64_t rows, int64_t k0, int64_t kc, int64_t kc_padded, int64_t stride, float* out) {
+void pack_rows_f32(const MatrixView& a, int64_t m0, int64_t rows, int64_t k0, int64_t kc, int64_t kc_padded, int64_t stride,
+                   float* out) {
   for (int64_t m = 0; m < rows; ++m) {
     const T* p = memory_row<T>(a, m0 + m) + k0;
     float* q = out + m * stride;
@@ -126,7 +134,8 @@ void pack_rows_f32(const MatrixView& a, int64_t m0, int64_t rows, int64_t k0, in
 }
 // Rows of bf16.
 template <class T>
-void pack_rows_bf16(const MatrixView& a, int64_t m0, int64_t rows, int64_t k0, int64_t kc, int64_t kc_padded, int64_t stride, bf16* out) {
+void pack_rows_bf16(const MatrixView& a, int64_t m0, int64_t rows, int64_t k0, int64_t kc, int64_t kc_padded, int64_t stride,
+                    bf16* out) {
   for (int64_t m = 0; m < rows; ++m) {
     const T* p = memory_row<T>(a, m0 + m) + k0;
     bf16* q = out + m * stride;
@@ -141,7 +150,8 @@ void pack_lanes_f32(const MatrixView& a, int64_t m0, int64_t lanes, int64_t k0, 
 }
 // One micro-tile of pairs: [k/2][16].
 template <class T>
-void pack_lanes_pairs(const MatrixView& a, int64_t m0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded, uint32_t* out) {
+void pack_lanes_pairs(const MatrixView& a, int64_t m0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded,
+                      uint32_t* out) {
   for (int64_t k = 0; k < kc_padded; k += 2) {
     const F32 x = k < kc ? take<true>(memory_row<T>(a, k0 + k) + m0, lanes) : zero();
     const F32 y = k + 1 < kc ? take<true>(memory_row<T>(a, k0 + k + 1) + m0, lanes) : zero();
@@ -150,7 +160,8 @@ void pack_lanes_pairs(const MatrixView& a, int64_t m0, int64_t lanes, int64_t k0
 }
 // 16 lanes as rows of bf16 (for tiles, whose A has k inside the row): pairs of 32 k, transposed.
 template <class T>
-void pack_lanes_as_rows(const MatrixView& a, int64_t m0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded, int64_t stride, bf16* out) {
+void pack_lanes_as_rows(const MatrixView& a, int64_t m0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded,
+                        int64_t stride, bf16* out) {
   for (int64_t k = 0; k < kc_padded; k += 32) {
     F32 r[16];
     for (int64_t i = 0; i < 16; ++i) {

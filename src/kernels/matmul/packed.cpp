@@ -23,9 +23,11 @@ PackedMatrix PackedMatrix::pack(const Tensor& w, Compute compute) {
   const MatrixView view = {w.raw(), w.row_stride(), nullptr, w.dtype() == DType::kBF16, true};
   constexpr IsaTable<PackPanel> table = FATHOM_GEMM_TABLE(gemm_pack_panel);
   const PackPanel pack_panel = table.pick();
-  parallel_for(panels, std::max<int64_t>(1, (int64_t{1} << 18) / std::max<int64_t>(1, panel_bytes)), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) pack_panel(view, i, p.n_, p.k_, 0, p.k_, format, p.storage_.get() + i * panel_bytes);
-  });
+  parallel_for(panels, std::max<int64_t>(1, (int64_t{1} << 18) / std::max<int64_t>(1, panel_bytes)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t i = begin; i < end; ++i)
+                   pack_panel(view, i, p.n_, p.k_, 0, p.k_, format, p.storage_.get() + i * panel_bytes);
+               });
   return p;
 }
 

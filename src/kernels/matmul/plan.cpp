@@ -34,10 +34,15 @@ GemmPlanner::Grid GemmPlanner::split(const GemmProblem& g, int64_t panels, int64
   for (int64_t columns = 1; columns <= panels; columns = columns < 4 ? columns + 1 : columns * 5 / 4) {
     if (ceil_div(panels, columns) > kMaxBlockPanels && columns < panels) continue;
     int64_t rows = std::max(min_rows, std::min(ceil_div(wanted_blocks, columns), ceil_div(g.m, kernels_.max_rows)));
-    if (alone) rows = std::min(ceil_div(rows, threads_ / std::gcd<int64_t>(threads_, columns)) * (threads_ / std::gcd<int64_t>(threads_, columns)), std::max(rows, ceil_div(g.m, 4)));
-    const double m = static_cast<double>(ceil_div(g.m, rows)), n = static_cast<double>(ceil_div(panels, columns) * kPanel), k = static_cast<double>(g.k);
+    if (alone)
+      rows = std::min(
+          ceil_div(rows, threads_ / std::gcd<int64_t>(threads_, columns)) * (threads_ / std::gcd<int64_t>(threads_, columns)),
+          std::max(rows, ceil_div(g.m, 4)));
+    const double m = static_cast<double>(ceil_div(g.m, rows)), n = static_cast<double>(ceil_div(panels, columns) * kPanel),
+                 k = static_cast<double>(g.k);
     const double block = m * n * k / 32 + m * k / 8 + 2000;
-    const double cost = alone ? block * static_cast<double>(ceil_div(rows * columns, threads_)) : block * static_cast<double>(rows * columns);
+    const double cost =
+        alone ? block * static_cast<double>(ceil_div(rows * columns, threads_)) : block * static_cast<double>(rows * columns);
     if (cost < best_cost * 0.995) {
       best_cost = cost;
       best = {rows, columns};
@@ -81,10 +86,12 @@ bool GemmPlanner::next(GemmPlan& plan) {
     const int64_t wanted = count == 1 ? threads_ : std::max<int64_t>(1, static_cast<int64_t>(share * 4 * threads_ + 0.5));
     const Grid grid = split(g, panels, wanted, count == 1);
     for (int64_t c = 0; c < grid.column_blocks; ++c) {
-      const int64_t p0 = panel_begin + panels * c / grid.column_blocks, p1 = panel_begin + panels * (c + 1) / grid.column_blocks;
+      const int64_t p0 = panel_begin + panels * c / grid.column_blocks,
+                    p1 = panel_begin + panels * (c + 1) / grid.column_blocks;
       for (int64_t r = 0; r < grid.row_blocks; ++r) {
         const int64_t m0 = g.m * r / grid.row_blocks, m1 = g.m * (r + 1) / grid.row_blocks;
-        if (m1 > m0 && p1 > p0) plan.blocks.push_back({static_cast<int64_t>(i), m0, m1 - m0, p0, p1 - p0, super_k(m1 - m0, g.k), 0});
+        if (m1 > m0 && p1 > p0)
+          plan.blocks.push_back({static_cast<int64_t>(i), m0, m1 - m0, p0, p1 - p0, super_k(m1 - m0, g.k), 0});
       }
     }
     if (grid.row_blocks > 1 && !g.packed) plan.share_b = true;

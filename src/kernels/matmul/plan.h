@@ -30,7 +30,9 @@ class GemmPlanner {
   bool next(GemmPlan& plan);  // false: all is done
 
  private:
-  struct Grid { int64_t row_blocks, column_blocks; };
+  struct Grid {
+    int64_t row_blocks, column_blocks;
+  };
   Grid split(const GemmProblem& g, int64_t panels, int64_t wanted_blocks, bool alone) const;
 
   std::span<const GemmProblem> problems_;

@@ -14,7 +14,9 @@ bool is_bf16(const Tensor& t) { return t.dtype() == DType::kBF16; }
 
 // A matrix as stored: lanes are its rows, k runs inside (A of forward), or the transpose: k are its rows.
 MatrixView by_rows(const Tensor& t, const int32_t* rows = nullptr) { return {t.raw(), t.row_stride(), rows, is_bf16(t), true}; }
-MatrixView by_columns(const Tensor& t, const int32_t* rows = nullptr) { return {t.raw(), t.row_stride(), rows, is_bf16(t), false}; }
+MatrixView by_columns(const Tensor& t, const int32_t* rows = nullptr) {
+  return {t.raw(), t.row_stride(), rows, is_bf16(t), false};
+}
 
 const void* element(const Tensor& t, int64_t row) { return t.raw() + row * t.row_stride() * dtype_bytes(t.dtype()); }
 void* element(Tensor& t, int64_t row) { return t.raw() + row * t.row_stride() * dtype_bytes(t.dtype()); }
@@ -127,7 +129,8 @@ void grouped_matmul_forward(const Tensor& x, const GroupedRows& groups, const Gr
     const int64_t begin = groups.offsets[e], count = groups.offsets[e + 1] - begin;
     if (count == 0) continue;
     GemmProblem g;
-    g.a = groups.rows ? by_rows(x, groups.rows + begin) : MatrixView{element(x, begin), x.row_stride(), nullptr, is_bf16(x), true};
+    g.a = groups.rows ? by_rows(x, groups.rows + begin)
+                      : MatrixView{element(x, begin), x.row_stride(), nullptr, is_bf16(x), true};
     if (w.packed) {
       check_packed(w.packed[e], n, k, compute);
       g.packed = w.packed[e].data();
@@ -141,7 +144,8 @@ void grouped_matmul_forward(const Tensor& x, const GroupedRows& groups, const Gr
   gemm(problems, {compute, is_bf16(y), false});
 }
 
-void grouped_matmul_backward_input(const Tensor& dy, const GroupedRows& groups, const GroupedWeight& w, Compute compute, Tensor& dx) {
+void grouped_matmul_backward_input(const Tensor& dy, const GroupedRows& groups, const GroupedWeight& w, Compute compute,
+                                   Tensor& dx) {
   CHECK(dy.rank() == 2 && dx.rank() == 2 && w.values.rank() == 3 && is_float(dy) && is_float(dx) && is_float(w.values));
   const int64_t experts = w.values.dim(0), n = w.values.dim(1), k = w.values.dim(2);
   check_groups(groups, experts, dy.dim(0));
@@ -162,7 +166,8 @@ void grouped_matmul_backward_input(const Tensor& dy, const GroupedRows& groups, 
   gemm(problems, {compute, is_bf16(dx), false});
 }
 
-void grouped_matmul_backward_weight(const Tensor& dy, const Tensor& x, const GroupedRows& groups, Compute compute, bool accumulate, Tensor& dw) {
+void grouped_matmul_backward_weight(const Tensor& dy, const Tensor& x, const GroupedRows& groups, Compute compute,
+                                    bool accumulate, Tensor& dw) {
   CHECK(dy.rank() == 2 && x.rank() == 2 && dw.rank() == 3 && is_float(dy) && is_float(x) && dw.dtype() == DType::kF32);
   const int64_t experts = dw.dim(0), n = dw.dim(1), k = dw.dim(2);
   check_groups(groups, experts, dy.dim(0));
@@ -174,7 +179,8 @@ void grouped_matmul_backward_weight(const Tensor& dy, const Tensor& x, const Gro
     const int64_t begin = groups.offsets[e], count = groups.offsets[e + 1] - begin;
     GemmProblem g;
     g.a = {element(dy, begin), dy.row_stride(), nullptr, is_bf16(dy), false};
-    g.b = groups.rows ? by_columns(x, groups.rows + begin) : MatrixView{element(x, begin), x.row_stride(), nullptr, is_bf16(x), false};
+    g.b = groups.rows ? by_columns(x, groups.rows + begin)
+                      : MatrixView{element(x, begin), x.row_stride(), nullptr, is_bf16(x), false};
     g.m = n, g.n = k, g.k = count;
     g.c = element(dw, e), g.ldc = k;
     problems.push_back(g);

@@ -18,7 +18,7 @@ namespace fathom {
 
 // A weight as the caller has it: row-major values, or packed once for the forward role (inference, rollouts), or both.
 struct MatmulWeight {
-  Tensor values;                         // [N, K] F32 or BF16; may be empty where `packed` is given and only forward is asked for
+  Tensor values;  // [N, K] F32 or BF16; may be empty where `packed` is given and only forward is asked for
   const PackedMatrix* packed = nullptr;  // of the same compute type; the bits are the same either way
 };
 
@@ -36,12 +36,14 @@ struct GroupedRows {
 };
 // y[R,N] = x[rows] w[e][N,K]^T. w: [E,N,K], or `packed`: one a expert.
 struct GroupedWeight {
-  Tensor values;                          // [E, N, K]
-  const PackedMatrix* packed = nullptr;   // array of E, or null
+  Tensor values;                         // [E, N, K]
+  const PackedMatrix* packed = nullptr;  // array of E, or null
 };
 void grouped_matmul_forward(const Tensor& x, const GroupedRows& groups, const GroupedWeight& w, Compute compute, Tensor& y);
-void grouped_matmul_backward_input(const Tensor& dy, const GroupedRows& groups, const GroupedWeight& w, Compute compute, Tensor& dx);
+void grouped_matmul_backward_input(const Tensor& dy, const GroupedRows& groups, const GroupedWeight& w, Compute compute,
+                                   Tensor& dx);
 // dw[e] (+)= dy[group e]^T x[rows of group e]; an empty group adds nothing (and where `accumulate` is false, zeroes).
-void grouped_matmul_backward_weight(const Tensor& dy, const Tensor& x, const GroupedRows& groups, Compute compute, bool accumulate, Tensor& dw);
+void grouped_matmul_backward_weight(const Tensor& dy, const Tensor& x, const GroupedRows& groups, Compute compute,
+                                    bool accumulate, Tensor& dw);
 
 }  // namespace fathom
