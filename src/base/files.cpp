@@ -296,6 +296,12 @@ void write_directory_atomic(const std::string& path, const std::function<void(co
   }
 }
 
+void remove_directory_atomic(const std::string& path) {
+  const std::string target = without_trailing_slash(path), gone = temporary_name(target);
+  if (::rename(target.c_str(), gone.c_str()) != 0) fail_write("remove", target, errno);
+  remove_tree(gone);
+}
+
 void remove_stale_temporaries(const std::string& directory) {
   for (const std::string& name : list_directory(directory)) {
     const size_t at = name.rfind(".tmp-");

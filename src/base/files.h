@@ -42,6 +42,8 @@ class AtomicFile {
 // A directory that appears whole or not at all: filled under a temporary name, then renamed over `path`
 // (an existing one is swapped out and removed).
 void write_directory_atomic(const std::string& path, const std::function<void(const std::string& temporary)>& fill);
+// Goes from `path` in one instant (renamed, then removed): what is seen under `path` is always whole.
+void remove_directory_atomic(const std::string& path);
 // Removes what killed processes left of atomic writes in `directory`: temporary names whose process is gone.
 void remove_stale_temporaries(const std::string& directory);
 uint32_t crc32_of_file(const std::string& path);
