@@ -26,7 +26,11 @@ FATHOM_INLINE void store(T* p, F32 a, Ragged g) {
   store_n(p, a, g.n);
 }
 
+#if FATHOM_RUNG_LEVEL >= 1
 #define FATHOM_LANES_INLINE __attribute__((always_inline))
+#else
+#define FATHOM_LANES_INLINE
+#endif
 
 // body(i, group) for i = 0, 16, 32 … below n.
 template <class Body>

@@ -15,7 +15,11 @@
 #ifndef FATHOM_RUNG
 #error "simd.h is for *_cpu.cpp files: see cmake/fathom.cmake"
 #endif
+#if FATHOM_RUNG_LEVEL >= 1
 #define FATHOM_INLINE inline __attribute__((always_inline))
+#else
+#define FATHOM_INLINE inline  // forced inlining of 16-lane arrays costs minutes of compiling and gains nothing
+#endif
 
 namespace fathom::FATHOM_RUNG {
 
@@ -199,34 +203,62 @@ FATHOM_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char
 
 #else
 
+// GCC's generic vectors: they compile fast and to whatever the base architecture has. What they lack (fused
+// multiply-add, rounding, square root) stands in functions of its own, out of line, or compile times explode.
+typedef float V16f __attribute__((vector_size(64)));
+typedef int32_t V16i __attribute__((vector_size(64)));
+typedef uint32_t V16u __attribute__((vector_size(64)));
+typedef uint16_t V16h __attribute__((vector_size(32)));
 struct F32 {
-  float v[16];
+  V16f v;
 };
 #define FATHOM_EACH(expression)                       \
   F32 r;                                              \
   for (int i = 0; i < 16; ++i) r.v[i] = (expression); \
   return r
-FATHOM_INLINE F32 set1(float x) { FATHOM_EACH(x); }
-FATHOM_INLINE F32 zero() { FATHOM_EACH(0.f); }
-FATHOM_INLINE F32 load(const float* p) { FATHOM_EACH(p[i]); }
-FATHOM_INLINE void store(float* p, F32 a) {
-  for (int i = 0; i < 16; ++i) p[i] = a.v[i];
+FATHOM_INLINE F32 set1(float x) { return {V16f{} + x}; }
+FATHOM_INLINE F32 zero() { return {V16f{}}; }
+FATHOM_INLINE F32 load(const float* p) {
+  F32 r;
+  std::memcpy(&r, p, sizeof r);
+  return r;
 }
-FATHOM_INLINE F32 load_n(const float* p, int n) { FATHOM_EACH(i < n ? p[i] : 0.f); }
+FATHOM_INLINE void store(float* p, F32 a) { std::memcpy(p, &a, sizeof a); }
+FATHOM_INLINE F32 load_n(const float* p, int n) {
+  F32 r = zero();
+  if (n > 0) std::memcpy(&r, p, (n < 16 ? n : 16) * sizeof(float));
+  return r;
+}
 FATHOM_INLINE void store_n(float* p, F32 a, int n) {
-  for (int i = 0; i < 16 && i < n; ++i) p[i] = a.v[i];
+  if (n > 0) std::memcpy(p, &a, (n < 16 ? n : 16) * sizeof(float));
 }
-FATHOM_INLINE F32 load(const bf16* p) { FATHOM_EACH(to_float(p[i])); }
+FATHOM_INLINE F32 widen(V16h h) { return {(V16f)(__builtin_convertvector(h, V16u) << 16)}; }
+FATHOM_INLINE V16h narrow(F32 a) {
+  const V16u u = (V16u)a.v;
+  const V16u rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  return __builtin_convertvector(a.v != a.v ? (u >> 16) | 0x40u : rounded, V16h);
+}
+FATHOM_INLINE F32 load(const bf16* p) {
+  V16h h;
+  std::memcpy(&h, p, sizeof h);
+  return widen(h);
+}
 FATHOM_INLINE void store(bf16* p, F32 a) {
-  for (int i = 0; i < 16; ++i) p[i] = to_bf16(a.v[i]);
+  const V16h h = narrow(a);
+  std::memcpy(static_cast<void*>(p), &h, sizeof h);
 }
-FATHOM_INLINE F32 load_n(const bf16* p, int n) { FATHOM_EACH(i < n ? to_float(p[i]) : 0.f); }
+FATHOM_INLINE F32 load_n(const bf16* p, int n) {
+  V16h h = {};
+  if (n > 0) std::memcpy(&h, p, (n < 16 ? n : 16) * sizeof(bf16));
+  return widen(h);
+}
 FATHOM_INLINE void store_n(bf16* p, F32 a, int n) {
-  for (int i = 0; i < 16 && i < n; ++i) p[i] = to_bf16(a.v[i]);
+  const V16h h = narrow(a);
+  if (n > 0) std::memcpy(static_cast<void*>(p), &h, (n < 16 ? n : 16) * sizeof(bf16));
 }
-FATHOM_INLINE F32 round_bf16(F32 a) { FATHOM_EACH(to_float(to_bf16(a.v[i]))); }
+FATHOM_INLINE F32 round_bf16(F32 a) { return widen(narrow(a)); }
 struct Pairs {
-  uint32_t v[16];
+  V16u v;
 };
 FATHOM_INLINE Pairs load_pairs(const void* p) {
   Pairs r;
@@ -234,33 +266,22 @@ FATHOM_INLINE Pairs load_pairs(const void* p) {
   return r;
 }
 FATHOM_INLINE void store_pairs(void* p, Pairs a) { std::memcpy(p, &a, sizeof a); }
-FATHOM_INLINE Pairs set1_pairs(uint32_t x) {
-  Pairs r;
-  for (int i = 0; i < 16; ++i) r.v[i] = x;
-  return r;
-}
-FATHOM_INLINE F32 even(Pairs a) { FATHOM_EACH(__builtin_bit_cast(float, a.v[i] << 16)); }
-FATHOM_INLINE F32 odd(Pairs a) { FATHOM_EACH(__builtin_bit_cast(float, a.v[i] & 0xffff0000u)); }
-FATHOM_INLINE Pairs make_pairs(F32 even, F32 odd) {
-  Pairs r;
-  for (int i = 0; i < 16; ++i)
-    r.v[i] = (__builtin_bit_cast(uint32_t, even.v[i]) >> 16) | __builtin_bit_cast(uint32_t, odd.v[i]);
-  return r;
-}
-FATHOM_INLINE F32 operator+(F32 a, F32 b) { FATHOM_EACH(a.v[i] + b.v[i]); }
-FATHOM_INLINE F32 operator-(F32 a, F32 b) { FATHOM_EACH(a.v[i] - b.v[i]); }
-FATHOM_INLINE F32 operator*(F32 a, F32 b) { FATHOM_EACH(a.v[i] * b.v[i]); }
-FATHOM_INLINE F32 operator/(F32 a, F32 b) { FATHOM_EACH(a.v[i] / b.v[i]); }
-FATHOM_INLINE F32 fma(F32 a, F32 b, F32 c) { FATHOM_EACH(__builtin_fmaf(a.v[i], b.v[i], c.v[i])); }
-FATHOM_INLINE F32 fnma(F32 a, F32 b, F32 c) { FATHOM_EACH(__builtin_fmaf(-a.v[i], b.v[i], c.v[i])); }
-FATHOM_INLINE F32 max(F32 a, F32 b) { FATHOM_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }  // as MAXPS: b where unordered
-FATHOM_INLINE F32 min(F32 a, F32 b) { FATHOM_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
-FATHOM_INLINE F32 sqrt(F32 a) { FATHOM_EACH(__builtin_sqrtf(a.v[i])); }
-FATHOM_INLINE F32 round(F32 a) { FATHOM_EACH(__builtin_rintf(a.v[i])); }
-FATHOM_INLINE F32 scale_by_power(F32 x, F32 n) {
-  FATHOM_EACH(x.v[i] * __builtin_bit_cast(float, (static_cast<int32_t>(n.v[i]) + 127) << 23));
-}
-FATHOM_INLINE F32 select_less(F32 a, F32 b, F32 yes, F32 no) { FATHOM_EACH(a.v[i] < b.v[i] ? yes.v[i] : no.v[i]); }
+FATHOM_INLINE Pairs set1_pairs(uint32_t x) { return {V16u{} + x}; }
+FATHOM_INLINE F32 even(Pairs a) { return {(V16f)(a.v << 16)}; }
+FATHOM_INLINE F32 odd(Pairs a) { return {(V16f)(a.v & 0xffff0000u)}; }
+FATHOM_INLINE Pairs make_pairs(F32 even, F32 odd) { return {((V16u)even.v >> 16) | (V16u)odd.v}; }
+FATHOM_INLINE F32 operator+(F32 a, F32 b) { return {a.v + b.v}; }
+FATHOM_INLINE F32 operator-(F32 a, F32 b) { return {a.v - b.v}; }
+FATHOM_INLINE F32 operator*(F32 a, F32 b) { return {a.v * b.v}; }
+FATHOM_INLINE F32 operator/(F32 a, F32 b) { return {a.v / b.v}; }
+__attribute__((noinline, unused)) static F32 fma(F32 a, F32 b, F32 c) { FATHOM_EACH(__builtin_fmaf(a.v[i], b.v[i], c.v[i])); }
+FATHOM_INLINE F32 fnma(F32 a, F32 b, F32 c) { return fma({-a.v}, b, c); }
+FATHOM_INLINE F32 max(F32 a, F32 b) { return {a.v > b.v ? a.v : b.v}; }  // as MAXPS: b where unordered
+FATHOM_INLINE F32 min(F32 a, F32 b) { return {a.v < b.v ? a.v : b.v}; }
+__attribute__((noinline, unused)) static F32 sqrt(F32 a) { FATHOM_EACH(__builtin_sqrtf(a.v[i])); }
+__attribute__((noinline, unused)) static F32 round(F32 a) { FATHOM_EACH(__builtin_rintf(a.v[i])); }
+FATHOM_INLINE F32 scale_by_power(F32 x, F32 n) { return {x.v * (V16f)((__builtin_convertvector(n.v, V16i) + 127) << 23)}; }
+FATHOM_INLINE F32 select_less(F32 a, F32 b, F32 yes, F32 no) { return {a.v < b.v ? yes.v : no.v}; }
 FATHOM_INLINE void prefetch(const void*) {}
 #undef FATHOM_EACH
 
