@@ -46,9 +46,37 @@ inline int64_t forward_scratch_floats(const AttentionHead& h) {
 using ForwardFn = void (*)(const ForwardTile& tile, float* scratch, float* partial);
 using MergeFn = void (*)(const ForwardTile& tile, float* states);
 
+// Backward of one kv head over the keys [key_begin, key_end) of one sequence: their gradients are whole; those of the
+// queries go on from the earlier keys' (in `dq_sum`), so pieces of one head are taken in rising order, tile by tile.
+constexpr int64_t kBackwardKeys = 256;
+struct BackwardPiece {
+  AttentionHead head;
+  const void *q, *out, *dout, *kv;  // query 0, first head of the group; row 0 of the sequence
+  const float* lse;
+  int64_t q_stride, out_stride, dout_stride, kv_stride, lse_stride;
+  int64_t num_queries, key_begin, key_end;
+  void *dq, *dkv;
+  int64_t dq_stride, dkv_stride;
+  float* dq_sum;       // [num_queries * group][padded width]
+  float* dshared;      // [num_queries][shared_width] of this kv head, or null: straight into dkv
+  const int* earlier;  // tiles that the piece before has done, or null
+  int* done;           // tiles that this one has done
+};
+inline int64_t backward_stride(int64_t width) {  // rows must not all fall into the same few cache sets
+  const int64_t padded = padded_width(width);
+  return padded % 256 == 0 ? padded + 16 : padded;
+}
+inline int64_t backward_scratch_floats(const AttentionHead& h) {
+  const int64_t widths = backward_stride(h.key_width + h.shared_width) + backward_stride(h.value_width);
+  return 2 * kBackwardKeys * widths + 3 * kTileLanes * widths + 2 * 64 * kTileLanes + 4 * kTileLanes + 1024;
+}
+using BackwardFn = void (*)(const BackwardPiece& piece, float* scratch);
+
 }  // namespace fathom
 
 FATHOM_DECLARE_RUNGS4(void forward_tile_f32(const ForwardTile& tile, float* scratch, float* partial);
                       void forward_tile_bf16(const ForwardTile& tile, float* scratch, float* partial);
                       void merge_tile_f32(const ForwardTile& tile, float* states);
-                      void merge_tile_bf16(const ForwardTile& tile, float* states))
+                      void merge_tile_bf16(const ForwardTile& tile, float* states);
+                      void backward_piece_f32(const BackwardPiece& piece, float* scratch);
+                      void backward_piece_bf16(const BackwardPiece& piece, float* scratch))
