@@ -26,6 +26,28 @@ FATHOM_INLINE void store(T* p, F32 a, Ragged g) {
   store_n(p, a, g.n);
 }
 
+// Elements of a type known at run time: where memory binds, a predicted branch a group costs nothing, and one instance of a
+// kernel does instead of one for every combination of types.
+struct AnyRow {
+  void* p;
+  bool is_bf16;
+};
+FATHOM_INLINE AnyRow row_at(const void* p, bool is_bf16, int64_t offset) {
+  char* c = static_cast<char*>(const_cast<void*>(p));
+  return {c ? c + offset * (is_bf16 ? 2 : 4) : nullptr, is_bf16};
+}
+template <class Group>
+FATHOM_INLINE F32 load(AnyRow r, int64_t i, Group g) {
+  return r.is_bf16 ? load(static_cast<const bf16*>(r.p) + i, g) : load(static_cast<const float*>(r.p) + i, g);
+}
+template <class Group>
+FATHOM_INLINE void store(AnyRow r, int64_t i, F32 a, Group g) {
+  if (r.is_bf16)
+    store(static_cast<bf16*>(r.p) + i, a, g);
+  else
+    store(static_cast<float*>(r.p) + i, a, g);
+}
+
 #if FATHOM_RUNG_LEVEL >= 1
 #define FATHOM_LANES_INLINE __attribute__((always_inline))
 #else
