@@ -10,6 +10,7 @@
 #include "kernels/matmul/packed.h"
 #include "model/model_config.h"
 #include "nn/batch.h"
+#include "nn/forward_context.h"
 #include "nn/kv_cache.h"
 #include "nn/parameter.h"
 #include "tensor/tensor.h"
@@ -17,11 +18,10 @@
 namespace fathom {
 
 // The identity of a run's numerics, apart from the ISA rung: recorded in checkpoints.
-enum class MlaFormula : uint8_t { kExpanded, kAbsorbed };  // equal on paper, not in bits: a strict run uses one
 struct Numerics {
-  Compute compute = Compute::kF32;           // GEMM operands, attention operands and cache; norms, router, softmax, logits are f32
+  Compute compute = Compute::kF32;  // GEMM operands, attention operands and cache; norms, router, softmax, logits are f32
   MlaFormula mla = MlaFormula::kExpanded;
-  std::string identity() const;              // "avx512/f32/expanded": rung, compute, formula
+  std::string identity() const;  // "avx512/f32/expanded": rung, compute, formula
 };
 
 // Given rows [begin, begin + n) and the log-probabilities of their targets, fills d(objective)/d(logp) for each row.
@@ -29,17 +29,17 @@ struct Numerics {
 using TokenObjective = std::function<void(int64_t begin, std::span<const float> logp, std::span<float> coefficient)>;
 
 struct BackwardOptions {
-  float mtp_weight = 0;      // lambda / D on the MTP cross-entropy, relative to main_token_weight
-  float main_token_weight = 0;  // what one MTP token weighs: mtp coefficient = -mtp_weight * main_token_weight
-  float balance_alpha = 0;   // sequence-wise balance loss
-  float balance_scale = 1;   // its share of this micro-batch in the step (1 / micro-batches)
+  float mtp_weight = 0;           // lambda / D on the MTP cross-entropy, relative to main_token_weight
+  float main_token_weight = 0;    // what one MTP token weighs: mtp coefficient = -mtp_weight * main_token_weight
+  float balance_alpha = 0;        // sequence-wise balance loss
+  float balance_scale = 1;        // its share of this micro-batch in the step (1 / micro-batches)
   bool first_micro_batch = true;  // assign gradients instead of adding: nothing needs to be zeroed
 };
 struct BackwardResult {
-  std::vector<float> logp;        // [T] of the targets (0 where target < 0)
+  std::vector<float> logp;  // [T] of the targets (0 where target < 0)
   double mtp_logp_sum = 0;
   int64_t mtp_tokens = 0;
-  double balance_loss = 0;        // mean over MoE layers
+  double balance_loss = 0;  // mean over MoE layers
 };
 
 class Decoder {
@@ -52,23 +52,24 @@ class Decoder {
   const Numerics& numerics() const;
 
   // --- weights
-  void allocate(DType dtype);                        // values undefined until loaded or initialised (inference: F32 or BF16)
-  void init_weights(uint64_t seed, double std);      // normal(0, std), norms 1, biases 0; F32; Philox by parameter: same on any machine
-  std::vector<Parameter*> parameters();              // fixed order
-  std::vector<NamedTensor> named_tensors();          // published names, the checkpoint's order
+  void allocate(DType dtype);  // values undefined until loaded or initialised (inference: F32 or BF16)
+  void init_weights(uint64_t seed,
+                    double std);             // normal(0, std), norms 1, biases 0; F32; Philox by parameter: same on any machine
+  std::vector<Parameter*> parameters();      // fixed order
+  std::vector<NamedTensor> named_tensors();  // published names, the checkpoint's order
   void allocate_grads();
   // Weights changed (optimizer step, load): packed copies are stale. prepack() makes them for the forward role.
   void prepack();
   void drop_packed();
   bool prepacked() const;
-  void drop_values_after_prepack();                  // inference: one copy of the weights stays
+  void drop_values_after_prepack();  // inference: one copy of the weights stays
 
   // --- forward
   // Hidden states after the final norm, [T, d] in the compute dtype. With `cache`: writes the rows' keys and values into it.
   Tensor forward(const Batch& batch, KvView* cache);
-  Tensor logits(const Tensor& hidden);               // [n, V] F32
-  struct Probe {                                     // what fixtures and learners look at; filled by forward where set
-    std::vector<Tensor> layer_outputs;               // F32 [T,d] residual after each block
+  Tensor logits(const Tensor& hidden);  // [n, V] F32
+  struct Probe {                        // what fixtures and learners look at; filled by forward where set
+    std::vector<Tensor> layer_outputs;  // F32 [T,d] residual after each block
     Tensor embeddings, final_norm;
     std::vector<Tensor> expert_ids, expert_weights, router_logits;  // by MoE layer, in layer order
     std::vector<int> moe_layers;
@@ -86,13 +87,14 @@ class Decoder {
   // logp[t] of targets[t] after row t (0 where targets[t] < 0), no gradient, chunked logits.
   std::vector<float> token_log_probs(const Batch& batch, std::span<const int32_t> targets);
   // Forward and backward of one micro-batch: gradients accumulate into Parameter::grad. targets[t] < 0: no loss at row t.
-  BackwardResult forward_backward(const Batch& batch, std::span<const int32_t> targets, const TokenObjective& objective, const BackwardOptions& options);
+  BackwardResult forward_backward(const Batch& batch, std::span<const int32_t> targets, const TokenObjective& objective,
+                                  const BackwardOptions& options);
 
   // --- MoE bookkeeping (layers in order; the MTP module's MoE last)
   struct LayerLoad {
-    std::string layer;   // "model.layers.3"
-    Tensor counts;       // [E] I64 since reset_load; training forwards only, never the recomputation
-    Tensor* bias;        // e_score_correction_bias or null
+    std::string layer;  // "model.layers.3"
+    Tensor counts;      // [E] I64 since reset_load; training forwards only, never the recomputation
+    Tensor* bias;       // e_score_correction_bias or null
   };
   std::vector<LayerLoad>& loads();
   void reset_load();

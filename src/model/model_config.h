@@ -35,7 +35,8 @@ struct ModelConfig {
 
   bool is_mla() const { return kv_lora_rank > 0; }
   bool is_moe_layer(int64_t layer) const {  // MTP layers (index >= num_hidden_layers) of an MoE model always are
-    return n_routed_experts > 0 && (layer >= num_hidden_layers || (layer >= first_k_dense_replace && layer % moe_layer_freq == 0));
+    return n_routed_experts > 0 &&
+           (layer >= num_hidden_layers || (layer >= first_k_dense_replace && layer % moe_layer_freq == 0));
   }
   bool qk_norm() const { return model_type == "qwen3"; }
   bool qkv_bias() const { return model_type == "qwen2" || attention_bias; }
@@ -49,7 +50,8 @@ struct ModelConfig {
   void validate(const std::string& source) const;
 
   struct Counts {
-    int64_t total = 0, active = 0, embedding = 0, mtp = 0;  // active: of the main model without the embedding table; total without MTP
+    int64_t total = 0, active = 0, embedding = 0,
+            mtp = 0;  // active: of the main model without the embedding table; total without MTP
   };
   Counts count_parameters() const;
   int64_t cache_values_per_token() const;  // MLA: layers*(kv_lora_rank + rope); else layers*2*kv_heads*head_dim

@@ -10,11 +10,26 @@ namespace fathom {
 // Several published tensors may share one Parameter (gate_proj and up_proj, q_a and kv_a, q/k/v, the experts of a bank):
 // a fused GEMM then reads one operand, and the checkpoint sees the parts.
 struct Parameter {
-  std::string name;    // unique in the model: the first published part's name
-  Tensor value;        // F32 in training (the master), F32 or BF16 in inference
-  Tensor grad;         // F32, same shape; empty until training needs it
-  bool decay = false;  // weight decay: rank >= 2 in the checkpoint
-  bool trainable = true;  // false: e_score_correction_bias (updated by rule, saved with the weights)
+  std::string name;           // unique in the model: the first published part's name
+  Tensor value;               // F32 in training (the master), F32 or BF16 in inference
+  Tensor grad;                // F32, same shape; empty until training needs it
+  bool decay = false;         // weight decay: rank >= 2 in the checkpoint
+  bool trainable = true;      // false: e_score_correction_bias (updated by rule, saved with the weights)
+  Shape shape;                // known before `value` is allocated
+  bool always_f32 = false;    // norms, biases, router: F32 in inference too
+  bool grad_written = false;  // in this optimizer step: the first contribution assigns, later ones add
+
+  // Whether the next gradient contribution adds (true) or assigns (false).
+  bool accumulate() {
+    const bool add = grad_written;
+    grad_written = true;
+    return add;
+  }
+  // For operations that can only add.
+  Tensor& grad_to_add() {
+    if (!accumulate()) grad.zero();
+    return grad;
+  }
 };
 
 // A published tensor: a view into a Parameter, [out, in] as in the checkpoint.
@@ -23,5 +38,12 @@ struct NamedTensor {
   Tensor value;
   Tensor grad;  // empty where not trained
 };
+
+// Rows [begin, end) of a Parameter of rank 1 or 2 under a published name.
+inline NamedTensor named_rows(const Parameter& p, const std::string& name, int64_t begin, int64_t end) {
+  return {name, p.value.defined() ? p.value.slice_rows(begin, end) : Tensor(),
+          p.grad.defined() ? p.grad.slice_rows(begin, end) : Tensor()};
+}
+inline NamedTensor named_whole(const Parameter& p) { return {p.name, p.value, p.grad}; }
 
 }  // namespace fathom

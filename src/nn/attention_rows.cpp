@@ -1,0 +1,47 @@
+#include "nn/attention_rows.h"
+
+#include <cstring>
+
+#include "base/thread_pool.h"
+
+namespace fathom {
+
+Tensor empty_kv_rows(int64_t rows, int64_t width, DType dtype) {
+  return Tensor::empty({rows + kKeyBlock, width}, dtype).slice_rows(0, rows);
+}
+
+AttentionRows::AttentionRows(const ForwardContext& context, int layer, const Tensor& kv) {
+  const Batch& batch = *context.batch;
+  const int64_t segments = batch.num_segments();
+  if (!context.cache) {
+    blocks_ = packed_blocks(kv, batch.begins);
+  } else {
+    KvCache& cache = *context.cache->cache;
+    CHECK_EQ(context.cache->blocks.size(), segments);
+    CHECK_EQ(kv.dim(1), cache.row_width());
+    CHECK(kv.dtype() == cache.dtype());
+    const int64_t bytes = kv.dim(1) * dtype_bytes(kv.dtype()), stride = kv.row_stride() * dtype_bytes(kv.dtype());
+    blocks_.resize(segments);
+    for (int64_t s = 0; s < segments; ++s) {
+      const auto ids = context.cache->blocks[s];
+      const int64_t begin = batch.begins[s], end = batch.begins[s + 1];
+      if (begin == end) continue;
+      const int64_t first = batch.positions[begin];
+      CHECK(static_cast<int64_t>(ids.size()) * kKeyBlock >= first + (end - begin));
+      for (int64_t t = begin; t < end; ++t) {
+        const int64_t p = first + (t - begin);
+        std::memcpy(cache.row(layer, ids[p / kKeyBlock], p % kKeyBlock), kv.raw() + t * stride, bytes);
+      }
+      for (int64_t b = 0; b * kKeyBlock < first + (end - begin); ++b) blocks_[s].push_back(cache.block(layer, ids[b]));
+    }
+  }
+  for (int64_t s = 0; s < segments; ++s) {
+    const int64_t begin = batch.begins[s], end = batch.begins[s + 1];
+    if (begin == end) continue;
+    const int64_t first = batch.positions[begin];
+    if (!context.cache) CHECK_EQ(first, 0);
+    sequences_.push_back({begin, end - begin, first, blocks_[s]});
+  }
+}
+
+}  // namespace fathom

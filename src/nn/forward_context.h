@@ -1,0 +1,38 @@
+// What all modules of one forward share: numerics, rows, rotation angles, cache.
+#pragma once
+#include "kernels/matmul/packed.h"
+#include "nn/batch.h"
+#include "nn/kv_cache.h"
+#include "ops/rope/rope.h"
+
+namespace fathom {
+
+enum class MlaFormula : uint8_t { kExpanded, kAbsorbed };  // equal on paper, not in bits: a strict run uses one
+
+// What fixtures and learners look at, by MoE layer.
+struct RouterProbe {
+  std::vector<Tensor> expert_ids, expert_weights, router_logits;
+};
+
+// Present in training forwards: loads are counted, the balance loss joins the backward.
+struct TrainingTerms {
+  float balance_alpha = 0, balance_scale = 1;
+  double balance_sum = 0;  // over MoE layers, of the unscaled loss
+  int balance_layers = 0;
+};
+
+struct ForwardContext {
+  Compute compute = Compute::kF32;
+  MlaFormula mla = MlaFormula::kExpanded;
+  const Batch* batch = nullptr;
+  RopeAngles angles;        // of batch->positions
+  KvView* cache = nullptr;  // null: the batch holds whole sequences, which attend to themselves
+
+  RouterProbe* probe = nullptr;
+  TrainingTerms* training = nullptr;
+
+  DType activation() const { return compute_dtype(compute); }
+  int64_t rows() const { return batch->num_rows(); }
+};
+
+}  // namespace fathom

@@ -1,0 +1,49 @@
+#include "nn/linear.h"
+
+#include <utility>
+
+namespace fathom {
+
+Linear::Linear(std::vector<Part> parts, int64_t in, bool with_bias) : parts_(std::move(parts)) {
+  int64_t out = 0;
+  for (const Part& part : parts_) out += part.rows;
+  weight.name = parts_[0].name + ".weight";
+  weight.shape = {out, in};
+  weight.decay = true;
+  if (with_bias) {
+    bias.name = parts_[0].name + ".bias";
+    bias.shape = {out};
+    bias.always_f32 = true;
+  }
+}
+
+void Linear::forward(const Tensor& x, Compute compute, Tensor& y) const {
+  matmul_forward(x, {weight.value, packed_.defined() ? &packed_ : nullptr}, has_bias() ? &bias.value : nullptr, compute, y);
+}
+
+void Linear::backward_input(const Tensor& dy, Compute compute, bool accumulate, Tensor& dx) const {
+  matmul_backward_input(dy, {weight.value, nullptr}, compute, accumulate, dx);
+}
+
+void Linear::backward_weight(const Tensor& dy, const Tensor& x, Compute compute, WeightGradients& queue) {
+  queue.run([this, dy, x, compute] {
+    matmul_backward_weight(dy, x, compute, weight.accumulate(), weight.grad);
+    if (has_bias()) bias_backward(dy, bias.accumulate(), bias.grad);
+  });
+}
+
+void Linear::collect(std::vector<Parameter*>& parameters) {
+  parameters.push_back(&weight);
+  if (has_bias()) parameters.push_back(&bias);
+}
+
+void Linear::collect_named(std::vector<NamedTensor>& tensors) const {
+  int64_t begin = 0;
+  for (const Part& part : parts_) {
+    tensors.push_back(named_rows(weight, part.name + ".weight", begin, begin + part.rows));
+    if (has_bias()) tensors.push_back(named_rows(bias, part.name + ".bias", begin, begin + part.rows));
+    begin += part.rows;
+  }
+}
+
+}  // namespace fathom

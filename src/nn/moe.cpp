@@ -1,0 +1,134 @@
+#include "nn/moe.h"
+
+#include "nn/profile.h"
+#include "nn/rows.h"
+#include "ops/swiglu/swiglu.h"
+
+namespace fathom {
+
+Moe::Moe(const std::string& prefix, int64_t hidden, int64_t intermediate, int64_t shared_experts, const MoeGateConfig& config)
+    : prefix_(prefix), gate_(prefix + ".gate", hidden, config), counts_(Tensor::zeros({config.num_experts}, DType::kI64)) {
+  gate_up_.name = prefix + ".experts.0.gate_proj.weight";
+  gate_up_.shape = {config.num_experts, 2 * intermediate, hidden};
+  down_.name = prefix + ".experts.0.down_proj.weight";
+  down_.shape = {config.num_experts, hidden, intermediate};
+  gate_up_.decay = down_.decay = true;
+  if (shared_experts > 0) shared_ = std::make_unique<Mlp>(prefix + ".shared_experts", hidden, shared_experts * intermediate);
+}
+
+Tensor Moe::forward(const ForwardContext& context, const NormedRows& in, MoeSaved* saved) {
+  const int64_t rows = in.x.rows(), hidden = in.x.dim(1);
+  const DType activation = context.activation();
+  MoeGate::Choice choice = gate_.forward(in);
+  if (context.training) count_expert_load(choice.ids, counts_);
+  if (context.probe) {
+    context.probe->expert_ids.push_back(choice.ids);
+    context.probe->expert_weights.push_back(choice.weights);
+    context.probe->router_logits.push_back(choice.logits);
+  }
+  Tensor out = Tensor::empty({rows, hidden}, DType::kF32);
+  if (shared_) shared_->forward(context, in.x, saved ? &saved->shared_gate_up : nullptr, out);
+
+  ProfileScope scope("forward.experts");
+  Dispatch dispatch = make_dispatch(choice.ids, static_cast<int>(experts()));
+  const int64_t routed_rows = rows * dispatch.top_k;
+  const Tensor scale = dispatch_weights(dispatch, choice.weights);
+  Tensor gate_up = Tensor::empty({routed_rows, 2 * intermediate()}, activation);
+  grouped_matmul_forward(in.x, {dispatch.offsets, dispatch.rows.data()},
+                         {gate_up_.value, packed_gate_up_.empty() ? nullptr : packed_gate_up_.data()}, context.compute,
+                         gate_up);
+  Tensor act = Tensor::empty({routed_rows, intermediate()}, activation);
+  swiglu_forward(gate_up, &scale, act);
+  Tensor routed = Tensor::empty({routed_rows, hidden}, activation);
+  grouped_matmul_forward(act, {dispatch.offsets}, {down_.value, packed_down_.empty() ? nullptr : packed_down_.data()},
+                         context.compute, routed);
+  combine_forward(dispatch, routed, shared_ != nullptr, out);
+  if (saved) {
+    saved->choice = std::move(choice);
+    saved->dispatch = std::move(dispatch);
+    saved->gate_up = gate_up;
+  }
+  return out;
+}
+
+void Moe::backward(const ForwardContext& context, MoeSaved& saved, const NormedRows& in, const Tensor& dout, Tensor& dx,
+                   WeightGradients& queue) {
+  const int64_t rows = in.x.rows(), hidden = in.x.dim(1);
+  const DType activation = context.activation();
+  if (shared_) shared_->backward(context, saved.shared_gate_up, in.x, dout, dx, queue);
+  saved.shared_gate_up = Tensor();
+
+  const auto dispatch = std::make_shared<Dispatch>(std::move(saved.dispatch));  // weight gradients may come later
+  const int64_t routed_rows = rows * dispatch->top_k;
+  const Tensor scale = dispatch_weights(*dispatch, saved.choice.weights);
+  Tensor dscale = Tensor::empty({routed_rows}, DType::kF32);
+  Tensor gate_up = std::move(saved.gate_up);
+  {
+    ProfileScope scope("backward.experts");
+    Tensor drouted = Tensor::empty({routed_rows, hidden}, activation);
+    gather_rows(dout, dispatch->rows, drouted);
+    Tensor dact = Tensor::empty({routed_rows, intermediate()}, activation), act = Tensor::empty(dact.shape(), activation);
+    grouped_matmul_backward_input(drouted, {dispatch->offsets}, {down_.value}, context.compute, dact);
+    swiglu_backward(dact, gate_up, &scale, gate_up, &act, &dscale);
+    queue.run([this, dispatch, drouted, act, compute = context.compute] {
+      grouped_matmul_backward_weight(drouted, act, {dispatch->offsets}, compute, down_.accumulate(), down_.grad);
+    });
+    queue.run([this, dispatch, gate_up, x = in.x, compute = context.compute] {
+      grouped_matmul_backward_weight(gate_up, x, {dispatch->offsets, dispatch->rows.data()}, compute, gate_up_.accumulate(),
+                                     gate_up_.grad);
+    });
+    Tensor dx_routed = Tensor::empty({routed_rows, hidden}, activation);
+    grouped_matmul_backward_input(gate_up, {dispatch->offsets}, {gate_up_.value}, context.compute, dx_routed);
+    combine_forward(*dispatch, dx_routed, shared_ != nullptr, dx);
+  }
+  Tensor dweights = Tensor::empty(saved.choice.weights.shape(), DType::kF32);
+  undispatch_weights(*dispatch, dscale, dweights);
+  gate_.backward(context, saved.choice, in, dweights, dx, queue);
+}
+
+void Moe::collect(std::vector<Parameter*>& parameters) {
+  gate_.collect(parameters);
+  parameters.push_back(&gate_up_);
+  parameters.push_back(&down_);
+  if (shared_) shared_->collect(parameters);
+}
+
+void Moe::collect_named(std::vector<NamedTensor>& tensors) const {
+  gate_.collect_named(tensors);
+  const auto expert = [](const Tensor& bank, int64_t e) { return bank.defined() ? bank.index(e) : Tensor(); };
+  const auto rows = [](const Tensor& t, int64_t begin, int64_t end) {
+    return t.defined() ? t.slice_rows(begin, end) : Tensor();
+  };
+  const int64_t width = intermediate();
+  for (int64_t e = 0; e < experts(); ++e) {
+    const std::string name = prefix_ + ".experts." + std::to_string(e);
+    const Tensor value = expert(gate_up_.value, e), grad = expert(gate_up_.grad, e);
+    tensors.push_back({name + ".gate_proj.weight", rows(value, 0, width), rows(grad, 0, width)});
+    tensors.push_back({name + ".up_proj.weight", rows(value, width, 2 * width), rows(grad, width, 2 * width)});
+    tensors.push_back({name + ".down_proj.weight", expert(down_.value, e), expert(down_.grad, e)});
+  }
+  if (shared_) shared_->collect_named(tensors);
+}
+
+void Moe::prepack(Compute compute) {
+  drop_packed();
+  gate_.prepack();
+  for (int64_t e = 0; e < experts(); ++e) {
+    packed_gate_up_.push_back(PackedMatrix::pack(gate_up_.value.index(e), compute));
+    packed_down_.push_back(PackedMatrix::pack(down_.value.index(e), compute));
+  }
+  if (shared_) shared_->prepack(compute);
+}
+void Moe::drop_packed() {
+  gate_.drop_packed();
+  packed_gate_up_.clear();
+  packed_down_.clear();
+  if (shared_) shared_->drop_packed();
+}
+void Moe::drop_values() {
+  gate_.drop_values();
+  gate_up_.value = down_.value = Tensor();
+  if (shared_) shared_->drop_values();
+}
+
+}  // namespace fathom

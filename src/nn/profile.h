@@ -1,0 +1,35 @@
+// Wall time by name, for `FATHOM_PROFILE=1` and `fathom bench`: the calling thread's view, nested scopes counted in both.
+#pragma once
+#include <string>
+#include <vector>
+
+namespace fathom {
+
+bool profile_enabled();
+void profile_enable(bool on);
+void profile_reset();
+struct ProfileRow {
+  std::string name;
+  double seconds = 0;
+  long calls = 0;
+};
+std::vector<ProfileRow> profile_rows();  // largest first
+std::string profile_table();
+
+class ProfileScope {
+ public:
+  explicit ProfileScope(const char* name) : name_(profile_enabled() ? name : nullptr) {
+    if (name_) start();
+  }
+  ~ProfileScope() {
+    if (name_) stop();
+  }
+
+ private:
+  void start();
+  void stop();
+  const char* name_;
+  double begin_ = 0;
+};
+
+}  // namespace fathom
