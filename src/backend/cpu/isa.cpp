@@ -114,6 +114,26 @@ std::vector<Isa> supported_isas() {
     if (isa_supported(isa)) all.push_back(isa);
   return all;
 }
+std::string isa_note(Isa isa) {
+  const bool ok = isa_supported(isa);
+  switch (isa) {
+    case Isa::kPortable:
+      return "plain C++, fused multiply-adds through the C library";
+    case Isa::kAvx2:
+      return ok ? "f32 FMA on 8 lanes; bf16 widened" : "the processor or the system lacks AVX2, FMA or F16C";
+    case Isa::kAvx512:
+      return ok ? "f32 FMA on 16 lanes; bf16 widened" : "the processor or the system lacks AVX-512 F, BW, DQ or VL";
+    case Isa::kAvx512Vnni:
+      return ok ? "as avx512, with 8-bit dot products" : "the processor lacks AVX-512 VNNI";
+    case Isa::kAvx512Bf16:
+      if (!ok) return "the processor lacks AVX-512 BF16";
+      return cpu().bf16_half_rate ? "VDPBF16PS; at half rate on this processor, so not chosen by itself"
+                                  : "VDPBF16PS over pairs of k";
+    case Isa::kAmx:
+      return ok ? "TDPBF16PS tiles" : "the processor has no AMX, or the system or hypervisor hides it";
+  }
+  return "";
+}
 Isa best_isa() {
   if (cpu().amx) return Isa::kAmx;
   if (cpu().bf16 && !cpu().bf16_half_rate) return Isa::kAvx512Bf16;

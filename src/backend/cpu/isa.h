@@ -12,6 +12,7 @@ enum class Isa : int { kPortable = 0, kAvx2 = 1, kAvx512 = 2, kAvx512Vnni = 3, k
 std::string_view isa_name(Isa isa);  // portable avx2 avx512 avx512_vnni avx512_bf16 amx: the values of FATHOM_ISA
 bool isa_supported(Isa isa);         // by processor and kernel (AMX asks for its tile state here)
 std::vector<Isa> supported_isas();   // rising
+std::string isa_note(Isa isa);       // for people: what the rung uses, or what this machine lacks for it
 Isa best_isa();                      // see isa.cpp: a processor whose VDPBF16PS is slower than its FMA stays below kAvx512Bf16
 Isa isa();                           // the one in use; throws Error for an unknown or unsupported FATHOM_ISA
 void set_isa_for_test(Isa isa);

@@ -1,0 +1,157 @@
+#include "ops/matmul/matmul_case.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+
+namespace fathom {
+namespace {
+
+using enum MatmulRole;
+constexpr Compute kF = Compute::kF32, kH = Compute::kBF16;
+
+constexpr MatmulCase kTestCases[] = {
+    {kForward, 1, 1, 1, 0, kF, DType::kF32},           {kForward, 3, 33, 65, 0, kH, DType::kBF16},
+    {kForward, 29, 70, 130, 0, kH, DType::kF32},       {kForwardPacked, 1, 100, 257, 0, kH, DType::kBF16},
+    {kForwardPacked, 5, 31, 33, 0, kF, DType::kF32},   {kBackwardInput, 17, 40, 51, 0, kH, DType::kBF16},
+    {kBackwardInput, 2, 3, 300, 0, kF, DType::kF32},   {kBackwardWeight, 100, 37, 45, 0, kH, DType::kBF16},
+    {kBackwardWeight, 1, 65, 2, 0, kF, DType::kF32},   {kForward, 41, 33, 20, 4, kH, DType::kBF16},
+    {kForwardPacked, 7, 40, 64, 5, kF, DType::kF32},   {kBackwardInput, 41, 33, 20, 4, kH, DType::kF32},
+    {kBackwardWeight, 41, 33, 20, 4, kF, DType::kF32},
+};
+
+constexpr MatmulCase kBenchCases[] = {
+    // large: what the engine can do
+    {kForward, 2048, 2048, 2048, 0, kF, DType::kF32},
+    {kForward, 2048, 2048, 2048},
+    {kBackwardInput, 2048, 2048, 2048},
+    {kBackwardWeight, 2048, 2048, 2048},
+    {kForward, 512, 512, 512, 0, kF, DType::kF32},
+    {kForward, 512, 512, 512},
+    {kBackwardInput, 512, 512, 512},
+    {kBackwardWeight, 512, 512, 512},
+    // a small model's training step: 2,048 tokens
+    {kForward, 2048, 256, 256},
+    {kBackwardInput, 2048, 256, 256},
+    {kBackwardWeight, 2048, 256, 256},
+    {kForward, 2048, 64, 256},
+    {kBackwardInput, 2048, 64, 256},
+    {kBackwardWeight, 2048, 64, 256},
+    {kForward, 2048, 128, 64},
+    {kForward, 2048, 512, 256},
+    // its experts: 512 rows each
+    {kForward, 4096, 256, 256, 8},
+    {kBackwardInput, 4096, 256, 256, 8},
+    {kBackwardWeight, 4096, 256, 256, 8},
+    // many experts with 48 rows
+    {kForward, 768, 256, 256, 16},
+    {kForwardPacked, 3072, 1024, 512, 64},
+    {kBackwardInput, 768, 256, 256, 16},
+    {kBackwardWeight, 768, 256, 256, 16},
+    // prefill and decode over packed weights
+    {kForwardPacked, 512, 4096, 2048},
+    {kForwardPacked, 16, 8192, 8192},
+    {kForwardPacked, 4, 8192, 8192},
+    {kForwardPacked, 1, 8192, 8192},
+    {kForwardPacked, 1, 8192, 8192, 0, kF, DType::kF32},
+};
+
+const char* role_name(MatmulRole role) {
+  switch (role) {
+    case kForward:
+      return "forward";
+    case kForwardPacked:
+      return "forward_packed";
+    case kBackwardInput:
+      return "backward_input";
+    case kBackwardWeight:
+      return "backward_weight";
+  }
+  return "?";
+}
+
+Tensor ramp(Shape shape, DType dtype) {  // values in [-1, 1) without a pattern that arithmetic would notice
+  Tensor t = Tensor::empty(shape, dtype);
+  uint32_t z = 1;
+  for (int64_t i = 0; i < t.numel(); ++i) {
+    z = z * 1664525u + 1013904223u;
+    const float x = static_cast<float>(static_cast<int32_t>(z)) / 2147483648.f;
+    if (dtype == DType::kF32)
+      t.data<float>()[i] = x;
+    else
+      t.data<bf16>()[i] = to_bf16(x);
+  }
+  return t;
+}
+
+// Everything that one case needs, alive as long as its run.
+struct Operands {
+  Tensor x, w, dy, y, dx, dw;
+  std::vector<PackedMatrix> packed;
+  std::vector<int32_t> offsets, rows;
+};
+
+std::function<void()> prepare(const MatmulCase& c) {
+  auto o = std::make_shared<Operands>();
+  const int64_t experts = std::max<int64_t>(1, c.experts);
+  o->x = ramp({c.m, c.k}, c.activations);
+  o->dy = ramp({c.m, c.n}, c.activations);
+  o->w = ramp({experts, c.n, c.k}, DType::kF32);
+  for (int64_t e = 0; e <= experts; ++e) o->offsets.push_back(static_cast<int32_t>(c.m * e / experts));
+  for (int64_t i = 0; i < c.m; ++i) o->rows.push_back(static_cast<int32_t>(i * 7919 % c.m));
+  if (c.role == kForward || c.role == kForwardPacked) o->y = Tensor::empty({c.m, c.n}, c.activations);
+  if (c.role == kBackwardInput) o->dx = Tensor::empty({c.m, c.k}, c.activations);
+  if (c.role == kBackwardWeight) o->dw = Tensor::zeros({experts, c.n, c.k}, DType::kF32);
+  if (c.role == kForwardPacked) {
+    for (int64_t e = 0; e < experts; ++e) o->packed.push_back(PackedMatrix::pack(o->w.index(e), c.compute));
+    o->w = Tensor();
+  }
+  return [o, c] {
+    const PackedMatrix* packed = o->packed.empty() ? nullptr : o->packed.data();
+    if (c.experts > 0) {
+      const GroupedRows groups = {o->offsets, o->rows.data()};
+      if (c.role == kBackwardInput)
+        grouped_matmul_backward_input(o->dy, groups, {o->w}, c.compute, o->dx);
+      else if (c.role == kBackwardWeight)
+        grouped_matmul_backward_weight(o->dy, o->x, groups, c.compute, true, o->dw);
+      else
+        grouped_matmul_forward(o->x, groups, {o->w, packed}, c.compute, o->y);
+    } else {
+      const MatmulWeight w = {packed ? Tensor() : o->w.index(0), packed};
+      Tensor dw = c.role == kBackwardWeight ? o->dw.index(0) : Tensor();
+      if (c.role == kBackwardInput)
+        matmul_backward_input(o->dy, w, c.compute, false, o->dx);
+      else if (c.role == kBackwardWeight)
+        matmul_backward_weight(o->dy, o->x, c.compute, true, dw);
+      else
+        matmul_forward(o->x, w, nullptr, c.compute, o->y);
+    }
+  };
+}
+
+}  // namespace
+
+std::span<const MatmulCase> matmul_test_cases() { return kTestCases; }
+std::span<const MatmulCase> matmul_bench_cases() { return kBenchCases; }
+
+std::vector<OpCase> matmul_cases() {
+  std::vector<OpCase> all;
+  for (const MatmulCase& c : kBenchCases) {
+    OpCase o;
+    o.name = std::string(c.experts ? "grouped_matmul " : "matmul ") + role_name(c.role) + " " + std::to_string(c.m) + "x" +
+             std::to_string(c.n) + "x" + std::to_string(c.k) + (c.experts ? " E" + std::to_string(c.experts) : "") +
+             (c.compute == Compute::kF32 ? " f32" : " bf16");
+    const double m = static_cast<double>(c.m), n = static_cast<double>(c.n), k = static_cast<double>(c.k);
+    o.flops = 2 * m * n * k;
+    o.bf16 = c.compute == Compute::kBF16;
+    const double weight_bytes = c.role == kForwardPacked && o.bf16 ? 2 : c.role == kBackwardWeight ? 8 : 4;
+    o.bytes = static_cast<double>(std::max<int64_t>(1, c.experts)) * n * k * weight_bytes +
+              m * (n + k) * static_cast<double>(dtype_bytes(c.activations));
+    o.memory_bound = c.role == kForwardPacked && c.m <= 16;
+    o.prepare = [c] { return prepare(c); };
+    all.push_back(std::move(o));
+  }
+  return all;
+}
+
+}  // namespace fathom
