@@ -216,7 +216,9 @@ struct F32 {
   F32 r;                                              \
   for (int i = 0; i < 16; ++i) r.v[i] = (expression); \
   return r
-FATHOM_INLINE F32 set1(float x) { return {V16f{} + x}; }
+FATHOM_INLINE F32 set1(float x) {
+  return {V16f{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}};
+}  // not 0 + x: it would lose -0
 FATHOM_INLINE F32 zero() { return {V16f{}}; }
 FATHOM_INLINE F32 load(const float* p) {
   F32 r;
