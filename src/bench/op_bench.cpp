@@ -4,7 +4,15 @@
 #include <chrono>
 
 #include "backend/cpu/peak.h"
+#include "ops/adamw/adamw_case.h"
+#include "ops/cross_entropy/cross_entropy_case.h"
+#include "ops/embedding/embedding_case.h"
 #include "ops/matmul/matmul_case.h"
+#include "ops/moe_dispatch/moe_dispatch_case.h"
+#include "ops/moe_gate/moe_gate_case.h"
+#include "ops/rms_norm/rms_norm_case.h"
+#include "ops/sampling/sampling_case.h"
+#include "ops/swiglu/swiglu_case.h"
 
 namespace fathom {
 namespace {
@@ -15,7 +23,8 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 std::vector<OpCase> all_op_cases() {
   std::vector<OpCase> all;
-  for (auto list : {matmul_cases})
+  for (auto list : {matmul_cases, rms_norm_cases, swiglu_cases, embedding_cases, moe_gate_cases, moe_dispatch_cases,
+                    cross_entropy_cases, sampling_cases, adamw_cases})
     for (OpCase& c : list()) all.push_back(std::move(c));
   return all;
 }
@@ -35,8 +44,9 @@ OpResult run_op_case(const OpCase& c, double budget_s) {
   r.seconds = best;
   r.tera_flops = c.flops / best / 1e12;
   r.gigabytes = c.bytes / best / 1e9;
-  r.memory_bound = c.memory_bound || c.flops == 0;
-  r.share = r.memory_bound ? c.bytes / best / memory_bandwidth() : r.tera_flops / gemm_peak(c.bf16);
+  const double arithmetic = c.flops / 1e12 / gemm_peak(c.bf16), memory = c.bytes / memory_bandwidth();
+  r.memory_bound = memory > arithmetic;
+  r.share = std::max(arithmetic, memory) / best;
   return r;
 }
 

@@ -13,7 +13,9 @@ struct OpResult {
   std::string name;
   double seconds = 0;                    // the shortest run: interruptions only add
   double tera_flops = 0, gigabytes = 0;  // a second
-  double share = 0;                      // of the limit: GEMM peak, or memory bandwidth for memory-bound cases
+  // The roofline: the time that peak arithmetic or memory bandwidth alone would take, whichever is longer, as a share of
+  // `seconds`. Above 1 where the operands stay in cache from run to run.
+  double share = 0;
   bool memory_bound = false;
 };
 // Runs the case for about `budget_s`, at least three times after one warm-up.

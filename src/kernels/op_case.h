@@ -14,8 +14,7 @@ struct OpCase {
   double flops = 0;                                // of one run; 0 where memory alone binds
   double bytes = 0;                                // read and written at least once in one run, each counted once
   std::function<std::function<void()>()> prepare;  // allocates the operands and returns one run
-  bool bf16 = false;          // which GEMM peak the flops are compared with
-  bool memory_bound = false;  // compare with memory bandwidth although there are flops
+  bool bf16 = false;                               // which GEMM peak the flops are compared with
 };
 
 // Operands for benchmarks: uniform values of variance 1, the same every time.

@@ -70,20 +70,6 @@ const char* role_name(MatmulRole role) {
   return "?";
 }
 
-Tensor ramp(Shape shape, DType dtype) {  // values in [-1, 1) without a pattern that arithmetic would notice
-  Tensor t = Tensor::empty(shape, dtype);
-  uint32_t z = 1;
-  for (int64_t i = 0; i < t.numel(); ++i) {
-    z = z * 1664525u + 1013904223u;
-    const float x = static_cast<float>(static_cast<int32_t>(z)) / 2147483648.f;
-    if (dtype == DType::kF32)
-      t.data<float>()[i] = x;
-    else
-      t.data<bf16>()[i] = to_bf16(x);
-  }
-  return t;
-}
-
 // Everything that one case needs, alive as long as its run.
 struct Operands {
   Tensor x, w, dy, y, dx, dw;
@@ -94,9 +80,9 @@ struct Operands {
 std::function<void()> prepare(const MatmulCase& c) {
   auto o = std::make_shared<Operands>();
   const int64_t experts = std::max<int64_t>(1, c.experts);
-  o->x = ramp({c.m, c.k}, c.activations);
-  o->dy = ramp({c.m, c.n}, c.activations);
-  o->w = ramp({experts, c.n, c.k}, DType::kF32);
+  o->x = case_tensor({c.m, c.k}, c.activations);
+  o->dy = case_tensor({c.m, c.n}, c.activations, 2);
+  o->w = case_tensor({experts, c.n, c.k}, DType::kF32, 3);
   for (int64_t e = 0; e <= experts; ++e) o->offsets.push_back(static_cast<int32_t>(c.m * e / experts));
   for (int64_t i = 0; i < c.m; ++i) o->rows.push_back(static_cast<int32_t>(i * 7919 % c.m));
   if (c.role == kForward || c.role == kForwardPacked) o->y = Tensor::empty({c.m, c.n}, c.activations);
@@ -147,7 +133,6 @@ std::vector<OpCase> matmul_cases() {
     const double weight_bytes = c.role == kForwardPacked && o.bf16 ? 2 : c.role == kBackwardWeight ? 8 : 4;
     o.bytes = static_cast<double>(std::max<int64_t>(1, c.experts)) * n * k * weight_bytes +
               m * (n + k) * static_cast<double>(dtype_bytes(c.activations));
-    o.memory_bound = c.role == kForwardPacked && c.m <= 16;
     o.prepare = [c] { return prepare(c); };
     all.push_back(std::move(o));
   }
