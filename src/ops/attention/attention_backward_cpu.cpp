@@ -124,9 +124,10 @@ class Backward {
     const int64_t last = (begin + n - 1) / h_.group - key, first = begin / h_.group - key;
     const int64_t keys = (at_most(last, 63) / 8 + 1) * 8;
     const float *k = k_ + at * key_, *v = v_ + at * value_;
-    gemm<FloatWord, Start::kZero>(Gemm<float>{keys, lanes / 16, width_, key_, 1, qt_, lanes, s_, lanes, nullptr, h_.scale}, k);
-    gemm<FloatWord, Start::kZero>(Gemm<float>{keys, lanes / 16, h_.value_width, value_, 1, gt_, lanes, dp_, lanes, nullptr, 1},
-                                  v);
+    gemm<FloatWord, Start::kZero, false>(
+        Gemm<float>{keys, lanes / 16, width_, key_, 1, qt_, lanes, s_, lanes, nullptr, h_.scale}, k);
+    gemm<FloatWord, Start::kZero, false>(
+        Gemm<float>{keys, lanes / 16, h_.value_width, value_, 1, gt_, lanes, dp_, lanes, nullptr, 1}, v);
     for (int64_t i = 0; i < lanes; ++i) rel_[i] = static_cast<float>(at_most((begin + i) / h_.group - key, 64));
     for (int64_t i = 0; i < lanes; i += 16) {
       if (first < keys - 1)
@@ -135,13 +136,13 @@ class Backward {
         gradients<false>(i, lanes, keys);
     }
     const int64_t hidden = key * h_.group - begin, from = hidden > 0 ? hidden : 0;  // lanes before this block
-    gemm<FloatWord, Start::kLoad>(Gemm<float>{keys, padded_width(h_.value_width) / 16, n - from, lanes, 1, g_ + from * value_,
-                                              value_, dv_ + at * value_, value_, nullptr, 1},
-                                  s_ + from);
-    gemm<FloatWord, Start::kLoad>(Gemm<float>{keys, padded_width(width_) / 16, n - from, lanes, 1, q_ + from * key_, key_,
-                                              dk_ + at * key_, key_, nullptr, 1},
-                                  dp_ + from);
-    gemm<FloatWord, Start::kLoad>(
+    gemm<FloatWord, Start::kLoad, false>(Gemm<float>{keys, padded_width(h_.value_width) / 16, n - from, lanes, 1,
+                                                     g_ + from * value_, value_, dv_ + at * value_, value_, nullptr, 1},
+                                         s_ + from);
+    gemm<FloatWord, Start::kLoad, false>(Gemm<float>{keys, padded_width(width_) / 16, n - from, lanes, 1, q_ + from * key_,
+                                                     key_, dk_ + at * key_, key_, nullptr, 1},
+                                         dp_ + from);
+    gemm<FloatWord, Start::kLoad, true>(
         Gemm<float>{n - from, padded_width(width_) / 16, keys, 1, lanes, k, key_, dq_ + from * key_, key_, nullptr, 1},
         dp_ + from);
   }

@@ -1,6 +1,7 @@
 // Forward: S^T = K Q^T, softmax down the keys, O += P V, block by block (Dao et al. 2022, "FlashAttention"), lanes beside
 // each other. Rounding points: scores, sums and outputs are f32 until the output is rounded once; with a bf16 store P is
 // rounded to bf16 before P V on every rung (the pair products of VDPBF16PS need it), the softmax total is not.
+#include "ops/attention/attention_few.h"
 #include "ops/attention/attention_pack.h"
 
 namespace fathom::FATHOM_RUNG {
@@ -130,7 +131,13 @@ class Forward {
     s_ = take<float>(64 * kTileLanes);
     alpha_ = take<float>(kTileLanes);
     rel_ = take<float>(kTileLanes);
-    pack_queries();
+#if FATHOM_RUNG_LEVEL >= 2
+    few_ = U::kPer == 1 && t_.num_lanes <= kFewLanes && h_.value_width % 16 == 0;
+#endif
+    if (few_)
+      widen_queries();
+    else
+      pack_queries();
   }
 
   State take_state() {
@@ -143,6 +150,10 @@ class Forward {
     const int64_t last = position(t_.num_lanes - 1), begin = super * kSuperBlocks;
     const int64_t end = at_most(begin + kSuperBlocks, last / 64 + 1);
     for (int64_t i = 0; i < round16(t_.num_lanes); ++i) state.m[i] = kMinusInfinity, state.l[i] = 0;
+#if FATHOM_RUNG_LEVEL >= 2
+    if constexpr (U::kPer == 1)
+      if (few_) return run_few(begin, end, last, state);
+#endif
     for (int64_t b = begin; b < end; ++b) {
       const T* block = static_cast<const T*>(t_.blocks[b]);
       const int64_t valid = at_most(64, last + 1 - b * 64);
@@ -198,13 +209,14 @@ class Forward {
     return at_least(lane, from);
   }
 
+  const T* query(int64_t i) const {
+    const int64_t lane = t_.first_lane + i;
+    return static_cast<const T*>(t_.q) + lane / h_.group * t_.q_stride + lane % h_.group * (h_.key_width + h_.shared_width);
+  }
   void pack_queries() {
     for (int64_t begin = 0; begin < t_.num_lanes; begin += kTileLanes) {
-      const int64_t n = at_most(kTileLanes, t_.num_lanes - begin), lanes = round16(n), width = h_.key_width + h_.shared_width;
-      auto row = [&](int64_t i) {
-        const int64_t lane = t_.first_lane + begin + i;
-        return static_cast<const T*>(t_.q) + lane / h_.group * t_.q_stride + lane % h_.group * width;
-      };
+      const int64_t n = at_most(kTileLanes, t_.num_lanes - begin), lanes = round16(n);
+      auto row = [&](int64_t i) { return query(begin + i); };
       Word* to = q_ + begin * key_;
       pack_columns<T, U>(row, n, lanes, h_.key_width, to);
       if (h_.shared_width > 0)
@@ -212,6 +224,51 @@ class Forward {
                            to + words<U>(h_.key_width) * lanes);
     }
   }
+
+  // Few lanes: q_ [8][key part | shared part], each part padded to a line.
+  int64_t few_shared() const { return (h_.key_width + 31) / 32 * 32; }
+  int64_t few_stride() const { return few_shared() + (h_.shared_width + 31) / 32 * 32; }
+  void widen_queries() {
+    float* q = reinterpret_cast<float*>(q_);
+    __builtin_memset(q, 0, static_cast<size_t>(8 * few_stride()) * sizeof(float));
+    for (int64_t i = 0; i < t_.num_lanes; ++i) {
+      const T* from = query(i);
+      widen_row(from, h_.key_width, h_.key_width, q + i * few_stride());
+      widen_row(from + h_.key_width, h_.shared_width, h_.shared_width, q + i * few_stride() + few_shared());
+    }
+  }
+#if FATHOM_RUNG_LEVEL >= 2
+  void run_few(int64_t begin, int64_t end, int64_t last_position, const State& state) {
+    const int64_t n = t_.num_lanes, line = 64 / sizeof(T);
+    const float* q = reinterpret_cast<const float*>(q_);
+    for (int64_t b = begin; b < end; ++b) {
+      const T* block = static_cast<const T*>(t_.blocks[b]);
+      const int64_t last = at_most(63, last_position - b * 64);
+      Prefetch next;
+      if (b + 1 <= last_position / 64) next.aim(t_.blocks[b + 1], at_most(64, last_position + 1 - (b + 1) * 64), h_, sizeof(T));
+      const int64_t squares = 4 * ((h_.key_width + line - 1) / line + (h_.shared_width + line - 1) / line);
+      const int64_t lines = (64 * ((h_.key_width + h_.shared_width + h_.value_width) / line + 3) + squares - 1) / squares;
+      auto prefetch = [&] { next.step(lines); };
+      if (n == 1)
+        few_scores<1>(h_, block, last, q, few_shared(), few_stride(), s_, prefetch);
+      else if (n == 2)
+        few_scores<2>(h_, block, last, q, few_shared(), few_stride(), s_, prefetch);
+      else if (n <= 4)
+        few_scores<4>(h_, block, last, q, few_shared(), few_stride(), s_, prefetch);
+      else
+        few_scores<8>(h_, block, last, q, few_shared(), few_stride(), s_, prefetch);
+      const int64_t from = first_visible(t_, b * 64, 0);
+      for (int64_t i = from; i < n; ++i)
+        few_softmax<T>(s_ + i * 64, position(i) - b * 64, last, state.m + i, state.l + i, alpha_ + i);
+      const Gemm<T> g{n - from, value_ / 16,   last + 1, 64, 1, block + h_.value_offset, h_.row_width, state.o + from * value_,
+                      value_,   alpha_ + from, 1};
+      if (b == begin)
+        gemm_few<U, Start::kZero>(g, s_ + from * 64);
+      else
+        gemm_few<U, Start::kScaled>(g, s_ + from * 64);
+    }
+  }
+#endif
 
   // s [keys][lanes] = scale K Q^T, in pieces of the depth so that the queries' words stay in L1.
   void scores(const Word* q, int64_t lanes, int64_t keys, Prefetch& next) {
@@ -227,9 +284,9 @@ class Forward {
         const Gemm<Word> g{at_most(16, keys - j), lanes / 16, depth,   key_, 1, q + d * lanes, lanes,
                            s_ + j * lanes,        lanes,      nullptr, scale};
         if (d == 0)
-          gemm<U, Start::kZero>(g, k_ + j * key_ + d);
+          gemm<U, Start::kZero, false>(g, k_ + j * key_ + d);
         else
-          gemm<U, Start::kLoad>(g, k_ + j * key_ + d);
+          gemm<U, Start::kLoad, false>(g, k_ + j * key_ + d);
         next.step(lines);
       }
     }
@@ -265,16 +322,16 @@ class Forward {
                        alpha_ + from,
                        1};
     if (fresh)
-      gemm<U, Start::kZero>(g, p + from);
+      gemm<U, Start::kZero, true>(g, p + from);
     else
-      gemm<U, Start::kScaled>(g, p + from);
+      gemm<U, Start::kScaled, true>(g, p + from);
   }
 
   const ForwardTile& t_;
   const AttentionHead& h_;
   const int64_t key_, value_;  // words a key, padded elements a value
   int64_t value_stride_;
-  bool shared_value_;
+  bool shared_value_, few_ = false;
   float* free_;
   Word *k_, *v_, *q_;
   float *s_, *alpha_, *rel_;

@@ -40,7 +40,8 @@ struct Gemm {
   float out_scale;         // C is multiplied by this at the end (exact where 1)
 };
 
-template <class U, int R, int NV, Start start, class B>
+// kUnit: a_row is 1, the rows of A are neighbours.
+template <class U, int R, int NV, Start start, bool kUnit, class B>
 __attribute__((noinline)) void panel(const Gemm<B>& g, const typename U::Word* a, const B* b, float* c,
                                      const float* row_scale) {
   F32 acc[R][NV];
@@ -54,16 +55,28 @@ __attribute__((noinline)) void panel(const Gemm<B>& g, const typename U::Word* a
         acc[r][v] = load(c + r * g.c_row + 16 * v);
       if constexpr (start == Start::kScaled) acc[r][v] = acc[r][v] * set1(row_scale[r]);
     }
-  const int64_t a_row = g.a_row, a_depth = g.a_depth, b_depth = g.b_depth;
-  for (int64_t k = 0; k < g.depth; ++k) {
+  // One pointer for four rows, which the compiler must take as unrelated: left alone it keeps one base and R offsets, in
+  // vector registers for want of others, and moving them back costs as much as a multiply-add.
+  const int64_t a_row = kUnit ? 1 : g.a_row, a_depth = g.a_depth, b_depth = g.b_depth;
+  constexpr int kPointers = kUnit ? 1 : (R + 3) / 4;
+  const typename U::Word* row[kPointers];
+#pragma GCC unroll 16
+  for (int i = 0; i < kPointers; ++i) {
+    row[i] = a + 4 * i * a_row;
+    __asm__("" : "+r"(row[i]));
+  }
+  for (int64_t k = g.depth; k > 0; --k) {
     decltype(U::load_b(b)) bv[NV];
 #pragma GCC unroll 16
     for (int v = 0; v < NV; ++v) bv[v] = U::load_b(b + 16 * v);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r) {
+      const typename U::Word x = kUnit ? row[0][r] : row[r / 4 % kPointers][r % 4 * a_row];
 #pragma GCC unroll 16
-      for (int v = 0; v < NV; ++v) acc[r][v] = U::mad(a[r * a_row], bv[v], acc[r][v]);
-    a += a_depth;
+      for (int v = 0; v < NV; ++v) acc[r][v] = U::mad(x, bv[v], acc[r][v]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kPointers; ++i) row[i] += a_depth;
     b += b_depth;
   }
   const F32 scale = set1(g.out_scale);
@@ -77,35 +90,70 @@ __attribute__((noinline)) void panel(const Gemm<B>& g, const typename U::Word* a
 constexpr int kMaxVec = FATHOM_RUNG_LEVEL >= 2 ? 3 : 1;
 constexpr int rows_for(int nv) { return FATHOM_RUNG_LEVEL >= 2 ? (nv == 1 ? 16 : 8) : FATHOM_RUNG_LEVEL == 1 ? 6 : 4; }
 
-template <class U, int NV, Start start, class B>
+template <class U, int NV, Start start, bool kUnit, class B>
 FATHOM_INLINE void columns(const Gemm<B>& g, const typename U::Word* a, int64_t v) {
   constexpr int R = rows_for(NV);
   const B* b = g.b + 16 * v;
   float* c = g.c + 16 * v;
   int64_t r = 0;
-  for (; r + R <= g.rows; r += R) panel<U, R, NV, start>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r);
+  for (; r + R <= g.rows; r += R) panel<U, R, NV, start, kUnit>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r);
   if constexpr (R > 8)
-    if (r + 8 <= g.rows) panel<U, 8, NV, start>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r), r += 8;
+    if (r + 8 <= g.rows) panel<U, 8, NV, start, kUnit>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r), r += 8;
   if constexpr (R > 4)
-    if (r + 4 <= g.rows) panel<U, 4, NV, start>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r), r += 4;
-  if (r + 2 <= g.rows) panel<U, 2, NV, start>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r), r += 2;
-  if (r < g.rows) panel<U, 1, NV, start>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r);
+    if (r + 4 <= g.rows) panel<U, 4, NV, start, kUnit>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r), r += 4;
+  if (r + 2 <= g.rows) panel<U, 2, NV, start, kUnit>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r), r += 2;
+  if (r < g.rows) panel<U, 1, NV, start, kUnit>(g, a + r * g.a_row, b, c + r * g.c_row, g.row_scale + r);
 }
 
-template <class U, Start start, class B>
+template <class U, Start start, bool kUnit, class B>
 void gemm(const Gemm<B>& g, const typename U::Word* a) {
   for (int64_t v = 0; v < g.nvec;) {
     const int64_t left = g.nvec - v;
     if constexpr (kMaxVec == 3) {
       if (left == 3 || left > 4)
-        columns<U, 3, start>(g, a, v), v += 3;
+        columns<U, 3, start, kUnit>(g, a, v), v += 3;
       else if (left >= 2)
-        columns<U, 2, start>(g, a, v), v += 2;
+        columns<U, 2, start, kUnit>(g, a, v), v += 2;
       else
-        columns<U, 1, start>(g, a, v), v += 1;
+        columns<U, 1, start, kUnit>(g, a, v), v += 1;
     } else {
-      columns<U, 1, start>(g, a, v), v += 1;
+      columns<U, 1, start, kUnit>(g, a, v), v += 1;
     }
+  }
+}
+
+// Few rows (at most 8), all in one register tile however wide B is: B is read once.
+template <class U, int R, Start start, class B>
+FATHOM_INLINE void few_rows(const Gemm<B>& g, const typename U::Word* a) {
+  constexpr int kWide = R <= 2 ? 8 : R <= 4 ? 4 : 3;
+  int64_t v = 0;
+  auto go = [&]<int NV>() {
+    for (; v + NV <= g.nvec; v += NV) panel<U, R, NV, start, false>(g, a, g.b + 16 * v, g.c + 16 * v, g.row_scale);
+  };
+  go.template operator()<kWide>();
+  if constexpr (kWide > 4) go.template operator()<4>();
+  go.template operator()<2>();
+  go.template operator()<1>();
+}
+template <class U, Start start, class B>
+void gemm_few(const Gemm<B>& g, const typename U::Word* a) {
+  switch (g.rows) {
+    case 1:
+      return few_rows<U, 1, start>(g, a);
+    case 2:
+      return few_rows<U, 2, start>(g, a);
+    case 3:
+      return few_rows<U, 3, start>(g, a);
+    case 4:
+      return few_rows<U, 4, start>(g, a);
+    case 5:
+      return few_rows<U, 5, start>(g, a);
+    case 6:
+      return few_rows<U, 6, start>(g, a);
+    case 7:
+      return few_rows<U, 7, start>(g, a);
+    case 8:
+      return few_rows<U, 8, start>(g, a);
   }
 }
 

@@ -84,13 +84,10 @@ inline void pack_values(const AttentionHead& h, const bf16* block, int64_t valid
 }
 #endif
 
-// 16 rows of 16 words become 16 columns: to[i][r] = from[r][i].
-FATHOM_INLINE void transpose16(const void* from /* [16][16] words */, void* to, int64_t to_stride) {
 #if FATHOM_RUNG_LEVEL >= 2
-  const __m512i* rows = static_cast<const __m512i*>(from);
-  __m512i a[16], b[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(rows + i);
+// 16 rows of 16 words become 16 columns, in registers.
+FATHOM_INLINE void transpose16(__m512i* a) {
+  __m512i b[16];
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) {
     b[2 * i] = _mm512_unpacklo_epi32(a[2 * i], a[2 * i + 1]);
@@ -109,12 +106,23 @@ FATHOM_INLINE void transpose16(const void* from /* [16][16] words */, void* to, 
     const __m512i lo01 = _mm512_shuffle_i32x4(a[c], a[4 + c], 0x88), hi01 = _mm512_shuffle_i32x4(a[c], a[4 + c], 0xdd);
     const __m512i lo23 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0x88),
                   hi23 = _mm512_shuffle_i32x4(a[8 + c], a[12 + c], 0xdd);
-    uint32_t* out = static_cast<uint32_t*>(to);
-    _mm512_storeu_si512(out + c * to_stride, _mm512_shuffle_i32x4(lo01, lo23, 0x88));
-    _mm512_storeu_si512(out + (4 + c) * to_stride, _mm512_shuffle_i32x4(hi01, hi23, 0x88));
-    _mm512_storeu_si512(out + (8 + c) * to_stride, _mm512_shuffle_i32x4(lo01, lo23, 0xdd));
-    _mm512_storeu_si512(out + (12 + c) * to_stride, _mm512_shuffle_i32x4(hi01, hi23, 0xdd));
+    a[c] = _mm512_shuffle_i32x4(lo01, lo23, 0x88);
+    a[4 + c] = _mm512_shuffle_i32x4(hi01, hi23, 0x88);
+    a[8 + c] = _mm512_shuffle_i32x4(lo01, lo23, 0xdd);
+    a[12 + c] = _mm512_shuffle_i32x4(hi01, hi23, 0xdd);
   }
+}
+#endif
+
+// The same in memory: to[i][r] = from[r][i].
+FATHOM_INLINE void transpose16(const void* from /* [16][16] words */, void* to, int64_t to_stride) {
+#if FATHOM_RUNG_LEVEL >= 2
+  __m512i a[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(static_cast<const __m512i*>(from) + i);
+  transpose16(a);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) _mm512_storeu_si512(static_cast<uint32_t*>(to) + i * to_stride, a[i]);
 #else
   for (int r = 0; r < 16; ++r)
     for (int i = 0; i < 16; ++i)
