@@ -169,6 +169,14 @@ Tokenizer Tokenizer::from_file(const std::string& tokenizer_json) {
   return tokenizer;
 }
 
+Tokenizer Tokenizer::from_text(const std::string& tokenizer_json, const std::string& config, const std::string& name) {
+  TokenizerSpec spec = parse_tokenizer_json(tokenizer_json, name);
+  if (!config.empty()) parse_tokenizer_config(config, name, spec);
+  Tokenizer tokenizer;
+  tokenizer.impl_ = std::make_unique<Impl>(std::move(spec), name);
+  return tokenizer;
+}
+
 Tokenizer Tokenizer::from_directory(const std::string& path) {
   TokenizerSpec spec = read_tokenizer_json(path + "/tokenizer.json");
   if (const std::string config = path + "/tokenizer_config.json"; file_exists(config)) read_tokenizer_config(config, spec);

@@ -13,6 +13,8 @@ class Tokenizer {
  public:
   static Tokenizer from_directory(const std::string& path);  // tokenizer.json and tokenizer_config.json
   static Tokenizer from_file(const std::string& tokenizer_json);
+  // The files' contents; config may be empty. `name` stands in errors.
+  static Tokenizer from_text(const std::string& tokenizer_json, const std::string& config, const std::string& name);
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
