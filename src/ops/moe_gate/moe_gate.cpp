@@ -30,53 +30,33 @@ void check(const MoeGateConfig& c, const Tensor& logits, const Tensor& ids) {
   CHECK_EQ(ids.dim(1), c.top_k);
 }
 
-// Marks with `taken` the indices of the k largest of x[0..n); ties go to the lower index.
-void take_largest(const float* x, int n, int k, char* taken) {
-  std::fill(taken, taken + n, 0);
-  for (int j = 0; j < k; ++j) {
-    int best = -1;
-    for (int i = 0; i < n; ++i)
-      if (!taken[i] && (best < 0 || x[i] > x[best])) best = i;
-    taken[best] = 1;
-  }
-}
-
-// A group's score: the sum of its two best (report §2.1.2: K_r / M = 2), or its best (V2 report §2.2.2).
-float group_score(const float* c, int size, bool two) {
-  float first = kMasked, second = kMasked;
-  for (int i = 0; i < size; ++i) {
-    if (c[i] > first) {
-      second = first;
-      first = c[i];
-    } else if (c[i] > second) {
-      second = c[i];
-    }
-  }
-  return two && size > 1 ? first + second : first;
-}
-
 // Room for one row; one a piece of rows.
 struct Selection {
-  std::vector<float> choice, groups;
-  std::vector<char> taken, kept;
+  const MoeGateConfig& config;
+  std::vector<float> choice, groups, room;
+  std::vector<int32_t> kept;
+  decltype(&portable::take_largest) largest = FATHOM_PICK3(take_largest);
+  decltype(&portable::group_scores) score_groups = FATHOM_PICK3(group_scores);
+  decltype(&portable::add_bias) biased = FATHOM_PICK3(add_bias);
   explicit Selection(const MoeGateConfig& c)
-      : choice(c.num_experts), groups(c.n_group), taken(c.num_experts), kept(c.n_group) {}
+      : config(c), choice(c.num_experts), groups(c.n_group), room((c.num_experts + 15) / 16 * 16), kept(c.topk_group) {}
 
   // Chosen experts of one row, ascending, to ids[top_k].
-  void run(const MoeGateConfig& c, const float* scores, const float* bias, int32_t* ids) {
-    const int experts = c.num_experts, size = experts / c.n_group;
-    for (int e = 0; e < experts; ++e) choice[e] = bias ? scores[e] + bias[e] : scores[e];
-    if (grouped(c)) {
-      const bool two = c.method == MoeGateConfig::Method::kNoauxTc;
-      for (int g = 0; g < c.n_group; ++g) groups[g] = group_score(choice.data() + g * size, size, two);
-      take_largest(groups.data(), c.n_group, c.topk_group, kept.data());
-      for (int e = 0; e < experts; ++e)
-        if (!kept[e / size]) choice[e] = kMasked;
+  void run(const float* scores, const float* bias, int32_t* ids) {
+    const int experts = config.num_experts, size = experts / config.n_group;
+    biased(scores, bias, experts, choice.data());
+    if (grouped(config)) {
+      // A group's score: the sum of its two best (report §2.1.2: K_r / M = 2), or its best (V2 report §2.2.2).
+      score_groups(choice.data(), config.n_group, size, config.method == MoeGateConfig::Method::kNoauxTc, groups.data());
+      largest(groups.data(), config.n_group, config.topk_group, room.data(), kept.data());
+      for (int g = 0, j = 0; g < config.n_group; ++g) {
+        if (j < config.topk_group && kept[j] == g)
+          ++j;
+        else
+          std::fill_n(choice.begin() + g * size, size, kMasked);
+      }
     }
-    take_largest(choice.data(), experts, c.top_k, taken.data());
-    int j = 0;
-    for (int e = 0; e < experts; ++e)
-      if (taken[e]) ids[j++] = e;
+    largest(choice.data(), experts, config.top_k, room.data(), ids);
   }
 };
 
@@ -96,7 +76,7 @@ void moe_gate_forward(const MoeGateConfig& config, const Tensor& logits, const T
       scores(logits.row<float>(t), config.num_experts, is_softmax(config), s.data());
       int32_t* id = ids.row<int32_t>(t);
       float* w = weights.row<float>(t);
-      selection.run(config, s.data(), b, id);
+      selection.run(s.data(), b, id);
       float sum = 0;
       for (int j = 0; j < k; ++j) sum += w[j] = s[id[j]];
       const float divisor = config.norm_topk_prob ? sum + kTiny : 1.f;

@@ -3,6 +3,13 @@
 
 // s = sigmoid(logits), or softmax(logits) where `softmax`; n experts.
 FATHOM_DECLARE_RUNGS3(void gate_scores(const float* logits, int64_t n, bool softmax, float* s))
+// ids[0..k): the indices, ascending, of the k largest of x[0..n); ties go to the lower index.
+// NaN and -infinity count as the lowest finite number. `room`: n rounded up to 16 floats.
+FATHOM_DECLARE_RUNGS3(void take_largest(const float* x, int64_t n, int64_t k, float* room, int32_t* ids))
+// scores[g] = sum of the two largest of x[g size, (g+1) size), or the largest alone where not `two`.
+FATHOM_DECLARE_RUNGS3(void group_scores(const float* x, int64_t groups, int64_t size, bool two, float* scores))
+// choice = s + bias (bias may be null).
+FATHOM_DECLARE_RUNGS3(void add_bias(const float* s, const float* bias, int64_t n, float* choice))
 // Sums in one fixed order over 16 lanes.
 FATHOM_DECLARE_RUNGS3(float gate_sum(const float* x, int64_t n))
 FATHOM_DECLARE_RUNGS3(float gate_dot(const float* x, const float* y, int64_t n))

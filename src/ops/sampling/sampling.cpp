@@ -14,52 +14,47 @@ namespace fathom {
 namespace {
 
 constexpr int64_t kOne = int64_t{1} << 40;  // the weight of the best token
+constexpr int64_t kBlock = 512;             // tokens whose weights are summed at once on the way to the draw
 
-struct Candidate {
-  int64_t weight;
-  int32_t id;
+// The worst token that is kept: a larger weight, or the same one and a lower id, is better.
+struct Border {
+  int64_t weight = 1;
+  int32_t id = INT32_MAX;
+  bool keeps(int64_t w, int64_t i) const { return w > weight || (w == weight && i <= id); }
 };
-bool better(const Candidate& a, const Candidate& b) { return a.weight != b.weight ? a.weight > b.weight : a.id < b.id; }
 
-using Candidates = std::vector<Candidate>;  // always in the order of the ids
-
-int64_t total_weight(const Candidates& c) {
-  int64_t sum = 0;
-  for (const Candidate& x : c) sum += x.weight;
-  return sum;
-}
-// Drops all that is worse than `last`.
-void keep_until(Candidates& c, const Candidate& last) {
-  std::erase_if(c, [&](const Candidate& x) { return better(last, x); });
+// 16 buckets for each power of two, rising with the weight. 0 < weight <= 2^40.
+constexpr int kBuckets = 41 * 16;
+int bucket(int64_t weight) {
+  const int power = 63 - __builtin_clzll(static_cast<unsigned long long>(weight));
+  return power * 16 + static_cast<int>(power >= 4 ? (weight >> (power - 4)) & 15 : (weight << (4 - power)) & 15);
 }
 
-void keep_top_k(Candidates& c, int64_t k) {
-  if (k >= static_cast<int64_t>(c.size())) return;
-  Candidates order = c;
-  std::nth_element(order.begin(), order.begin() + (k - 1), order.end(), better);
-  keep_until(c, order[k - 1]);
-}
-
-// The border of the nucleus by quickselect: only the side in which the cumulated weight crosses `goal` is looked at again.
-void keep_top_p(Candidates& c, double top_p) {
-  const double total = static_cast<double>(total_weight(c));
-  const int64_t goal = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(top_p * total)));
-  Candidates order = c;
-  size_t begin = 0, end = order.size();
-  int64_t before = 0;  // weight of everything better than order[begin, end)
-  while (end - begin > 1) {
-    const size_t middle = begin + (end - begin) / 2;  // order[begin, middle) are better than the rest
-    std::nth_element(order.begin() + begin, order.begin() + middle, order.begin() + end, better);
-    int64_t half = 0;
-    for (size_t i = begin; i < middle; ++i) half += order[i].weight;
-    if (before + half >= goal) {
-      end = middle;
-    } else {
-      before += half;
-      begin = middle;
-    }
+// Moves the border up to the token with which the best ones' sum reaches `goal`; each token counts its weight, or 1. All is
+// kept where the sum stays below. A histogram finds the bucket of the border, and only that bucket is sorted.
+void raise(Border& border, const int64_t* weights, int64_t n, int64_t goal, bool count) {
+  int64_t sums[kBuckets] = {};
+  for (int64_t i = 0; i < n; ++i)
+    if (border.keeps(weights[i], i)) sums[bucket(weights[i])] += count ? 1 : weights[i];
+  int64_t above = 0;
+  int b = kBuckets - 1;
+  while (b >= 0 && above + sums[b] < goal) above += sums[b--];
+  if (b < 0) return;
+  std::vector<Border> inside;
+  for (int64_t i = 0; i < n; ++i)
+    if (border.keeps(weights[i], i) && bucket(weights[i]) == b) inside.push_back({weights[i], static_cast<int32_t>(i)});
+  std::stable_sort(inside.begin(), inside.end(), [](const Border& x, const Border& y) { return x.weight > y.weight; });
+  for (const Border& x : inside) {
+    border = x;
+    above += count ? 1 : x.weight;
+    if (above >= goal) return;
   }
-  keep_until(c, order[begin]);
+}
+
+int64_t kept_weight(const Border& border, const int64_t* weights, int64_t n) {
+  int64_t sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += border.keeps(weights[i], i) ? weights[i] : 0;
+  return sum;
 }
 
 int32_t arg_max(const float* x, int64_t n, float maximum) {
@@ -88,32 +83,42 @@ SampledToken sample_token(std::span<const float> logits, int64_t num_valid, cons
     return token;
   }
   const float inverse_temperature = std::min(1.f / params.temperature, 1e30f);  // finite also for a denormal temperature
-  std::vector<int64_t> weights(num_valid);
-  FATHOM_PICK3(sampling_weights)(x, num_valid, maximum, inverse_temperature, weights.data());
+  static thread_local std::vector<int64_t> room;  // fresh pages for a large vocabulary would cost more than the draw
+  if (static_cast<int64_t>(room.size()) < num_valid) room.resize(num_valid);
+  int64_t* weights = room.data();
+  const int64_t n = num_valid, whole = FATHOM_PICK3(sampling_weights)(x, n, maximum, inverse_temperature, weights);
 
-  // min_p is relative to the best token, which the other two keep: it may come first, and leaves less to select from. But top_p
-  // reaches its share of what top-k left, min_p or not.
-  const bool truncated = (params.top_k > 0 && params.top_k < num_valid) || params.top_p < 1 || params.min_p > 0;
-  Candidates kept;
-  kept.reserve(num_valid);
-  for (int64_t i = 0; i < num_valid; ++i)
-    if (weights[i] > 0) kept.push_back({weights[i], static_cast<int32_t>(i)});
-  if (params.top_k > 0) keep_top_k(kept, params.top_k);
-  if (params.top_p < 1) keep_top_p(kept, params.top_p);
+  const bool truncated = (params.top_k > 0 && params.top_k < n) || params.top_p < 1 || params.min_p > 0;
+  Border border;  // nothing is cut but what has no weight
+  int64_t total = whole;
+  if (params.top_k > 0 && params.top_k < n) {
+    raise(border, weights, n, params.top_k, true);
+    if (params.top_p < 1) total = kept_weight(border, weights, n);
+  }
+  if (params.top_p < 1)
+    raise(border, weights, n, std::max<int64_t>(1, static_cast<int64_t>(std::ceil(params.top_p * static_cast<double>(total)))),
+          false);
   if (params.min_p > 0) {
     const int64_t least = static_cast<int64_t>(std::ceil(static_cast<double>(params.min_p) * kOne));
-    std::erase_if(kept, [&](const Candidate& c) { return c.weight < least; });
+    if (least > border.weight) border = {least, INT32_MAX};
+  }
+  if (truncated) {
+    for (int64_t i = 0; i < n; ++i) weights[i] = border.keeps(weights[i], i) ? weights[i] : 0;
+    total = FATHOM_PICK3(sum_weights)(weights, n);
   }
 
-  const int64_t total = total_weight(kept);
-  const int64_t target = static_cast<int64_t>(
+  // uniform x total, rounded down: exact in 128 bits. A cumulated weight exceeds it at a token that has weight.
+  const auto target = static_cast<int64_t>(
       (static_cast<unsigned __int128>(total) * static_cast<uint64_t>(static_cast<double>(uniform) * 0x1p53)) >> 53);
-  int64_t cumulated = 0;
-  for (const Candidate& c : kept) {
-    token.id = c.id;
-    cumulated += c.weight;
-    if (cumulated > target) break;
+  const auto sum = FATHOM_PICK3(sum_weights);
+  int64_t cumulated = 0, i = 0;
+  for (; i + kBlock < n; i += kBlock) {
+    const int64_t block = sum(weights + i, kBlock);
+    if (cumulated + block > target) break;
+    cumulated += block;
   }
+  while ((cumulated += weights[i]) <= target) ++i;
+  token.id = static_cast<int32_t>(i);
   token.logp = x[token.id] - lse;
   if (!truncated && params.temperature == 1) {
     token.sampling_logp = token.logp;  // one and the same distribution
