@@ -290,6 +290,34 @@ FATHOM_INLINE void prefetch(const void*) {}
 #endif
 
 // Sum and maximum of the 16 lanes by one fixed tree: lane i with i+8, then i+4, i+2, i+1.
+#if FATHOM_RUNG_LEVEL >= 1
+FATHOM_INLINE __m256 low8(F32 a) {
+#if FATHOM_RUNG_LEVEL >= 2
+  return _mm512_castps512_ps256(a.v);
+#else
+  return a.lo;
+#endif
+}
+FATHOM_INLINE __m256 high8(F32 a) {
+#if FATHOM_RUNG_LEVEL >= 2
+  return _mm512_extractf32x8_ps(a.v, 1);
+#else
+  return a.hi;
+#endif
+}
+FATHOM_INLINE float reduce_add(F32 a) {
+  const __m256 r8 = _mm256_add_ps(low8(a), high8(a));
+  const __m128 r4 = _mm_add_ps(_mm256_castps256_ps128(r8), _mm256_extractf128_ps(r8, 1));
+  const __m128 r2 = _mm_add_ps(r4, _mm_movehl_ps(r4, r4));
+  return _mm_cvtss_f32(_mm_add_ss(r2, _mm_movehdup_ps(r2)));
+}
+FATHOM_INLINE float reduce_max(F32 a) {
+  const __m256 r8 = _mm256_max_ps(low8(a), high8(a));
+  const __m128 r4 = _mm_max_ps(_mm256_castps256_ps128(r8), _mm256_extractf128_ps(r8, 1));
+  const __m128 r2 = _mm_max_ps(r4, _mm_movehl_ps(r4, r4));
+  return _mm_cvtss_f32(_mm_max_ss(r2, _mm_movehdup_ps(r2)));
+}
+#else
 FATHOM_INLINE float reduce_add(F32 a) {
   float t[16];
   store(t, a);
@@ -304,5 +332,6 @@ FATHOM_INLINE float reduce_max(F32 a) {
     for (int i = 0; i < width; ++i) t[i] = t[i] > t[i + width] ? t[i] : t[i + width];
   return t[0];
 }
+#endif
 
 }  // namespace fathom::FATHOM_RUNG
