@@ -5,12 +5,14 @@
 
 #include "backend/cpu/peak.h"
 #include "ops/adamw/adamw_case.h"
+#include "ops/attention/attention_case.h"
 #include "ops/cross_entropy/cross_entropy_case.h"
 #include "ops/embedding/embedding_case.h"
 #include "ops/matmul/matmul_case.h"
 #include "ops/moe_dispatch/moe_dispatch_case.h"
 #include "ops/moe_gate/moe_gate_case.h"
 #include "ops/rms_norm/rms_norm_case.h"
+#include "ops/rope/rope_case.h"
 #include "ops/sampling/sampling_case.h"
 #include "ops/swiglu/swiglu_case.h"
 
@@ -23,8 +25,8 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 std::vector<OpCase> all_op_cases() {
   std::vector<OpCase> all;
-  for (auto list : {matmul_cases, rms_norm_cases, swiglu_cases, embedding_cases, moe_gate_cases, moe_dispatch_cases,
-                    cross_entropy_cases, sampling_cases, adamw_cases})
+  for (auto list : {matmul_cases, attention_cases, rope_cases, rms_norm_cases, swiglu_cases, embedding_cases, moe_gate_cases,
+                    moe_dispatch_cases, cross_entropy_cases, sampling_cases, adamw_cases})
     for (OpCase& c : list()) all.push_back(std::move(c));
   return all;
 }

@@ -1,0 +1,9 @@
+// The benchmark's shapes of this op.
+#pragma once
+#include <vector>
+
+#include "kernels/op_case.h"
+
+namespace fathom {
+std::vector<OpCase> attention_cases();
+}  // namespace fathom
