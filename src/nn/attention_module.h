@@ -19,7 +19,7 @@ struct AttentionSaved {
 class AttentionModule {
  public:
   virtual ~AttentionModule() = default;
-  // x [T, d] normed, in the compute dtype. Returns the residual's delta [T, d] in the compute dtype.
+  // x [T, d] normed, in the compute dtype. Returns the residual's delta [T, d] F32.
   virtual Tensor forward(const ForwardContext& context, int layer, const Tensor& x, AttentionSaved* saved) = 0;
   // dout [T, d] F32 -> dx [T, d] F32, assigned. Takes the saved tensors apart.
   virtual void backward(const ForwardContext& context, AttentionSaved& saved, const Tensor& x, const Tensor& dout, Tensor& dx,

@@ -73,7 +73,7 @@ Tensor Gqa::forward(const ForwardContext& context, int layer, const Tensor& x, A
     saved->lse = lse;
     saved->out = out;
   }
-  Tensor delta = Tensor::empty({rows, s_.hidden}, context.activation());
+  Tensor delta = Tensor::empty({rows, s_.hidden}, DType::kF32);
   o_.forward(out, context.compute, delta);
   return delta;
 }

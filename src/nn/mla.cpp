@@ -2,6 +2,7 @@
 
 #include "nn/attention_rows.h"
 #include "nn/profile.h"
+#include "nn/rows.h"
 
 namespace fathom {
 namespace {
@@ -51,7 +52,7 @@ Tensor Mla::down_project(const ForwardContext& context, const Tensor& x) const {
 Mla::Queries Mla::queries(const ForwardContext& context, const Tensor& x, const Tensor& latents, Tensor& rstd,
                           bool known) const {
   Queries r;
-  r.q = Tensor::empty({x.rows(), q_up_->out()}, context.activation());
+  Tensor rotated = Tensor::empty({x.rows(), q_up_->out()}, DType::kF32);  // rounded once, after the rotation
   if (s_.q_lora > 0) {
     const Tensor q_a = latents.slice_columns(0, s_.q_lora);
     r.c_q = Tensor::empty({x.rows(), s_.q_lora}, context.activation());
@@ -62,8 +63,14 @@ Mla::Queries Mla::queries(const ForwardContext& context, const Tensor& x, const 
       q_norm_->forward(q_a, r.c_q, rstd);
     }
   }
-  q_up_->forward(s_.q_lora > 0 ? r.c_q : x, context.compute, r.q);
-  rope_apply(r.q, static_cast<int>(s_.num_heads), s_.nope + s_.rope, s_.nope, context.angles, true, false);
+  q_up_->forward(s_.q_lora > 0 ? r.c_q : x, context.compute, rotated);
+  rope_apply(rotated, static_cast<int>(s_.num_heads), s_.nope + s_.rope, s_.nope, context.angles, true, false);
+  if (context.activation() == DType::kF32) {
+    r.q = rotated;
+  } else {
+    r.q = Tensor::empty(rotated.shape(), context.activation());
+    convert_rows(rotated, r.q);
+  }
   return r;
 }
 
@@ -119,7 +126,7 @@ Tensor Mla::forward(const ForwardContext& context, int layer, const Tensor& x, A
     saved->q_rstd = q_rstd;
     if (s_.q_lora == 0) saved->q = queries_of_x.q;
   }
-  Tensor delta = Tensor::empty({x.rows(), s_.hidden}, context.activation());
+  Tensor delta = Tensor::empty({x.rows(), s_.hidden}, DType::kF32);
   o_->forward(out, context.compute, delta);
   return delta;
 }
