@@ -1,6 +1,7 @@
 // Every folder of $FATHOM_FIXTURES/tokenizers: ids of the tokenizers library, line by line; and the model folders load.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 
@@ -70,6 +71,27 @@ TEST(TokenizerFixtures, EveryLineOfEveryFolder) {
     }
     EXPECT_GT(counts["ids"].good, 100);
   }
+}
+
+// throughput.json: the ids of a whole book, by count and ends.
+TEST(TokenizerFixtures, TheBook) {
+  const std::string root = fixtures() + "/tokenizers";
+  if (!is_directory(root)) GTEST_SKIP() << root << " is not there";
+  int books = 0;
+  for (const std::string& name : list_directory(root)) {
+    const std::string folder = root + "/" + name;
+    if (!file_exists(folder + "/throughput.json")) continue;
+    const Json json = read_json_file(folder + "/throughput.json");
+    const std::string corpus = fixtures() + "/../" + json["corpus"].get<std::string>();
+    if (!file_exists(corpus)) continue;
+    ++books;
+    const auto ids = Tokenizer::from_directory(folder).encode(read_file(corpus), Tokenizer::Specials::kRecognise);
+    const auto first = json["first"].get<std::vector<int32_t>>(), last = json["last"].get<std::vector<int32_t>>();
+    ASSERT_EQ(ids.size(), json["tokens"].get<size_t>()) << name;
+    EXPECT_TRUE(std::equal(first.begin(), first.end(), ids.begin())) << name;
+    EXPECT_TRUE(std::equal(last.rbegin(), last.rend(), ids.rbegin())) << name;
+  }
+  if (books == 0) GTEST_SKIP() << "no corpus beside the fixtures";
 }
 
 TEST(TokenizerFixtures, ModelFoldersLoad) {
