@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -13,7 +12,6 @@ namespace fathom {
 namespace {
 
 constexpr float kTiny = 1e-20f;  // keeps the normalisation of vanishing weights finite
-constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
 bool grouped(const MoeGateConfig& c) { return c.method != MoeGateConfig::Method::kGreedy && c.n_group > 1; }
 bool is_softmax(const MoeGateConfig& c) { return c.scoring == MoeGateConfig::Scoring::kSoftmax; }
@@ -37,6 +35,7 @@ struct Selection {
   std::vector<int32_t> kept;
   decltype(&portable::take_largest) largest = FATHOM_PICK3(take_largest);
   decltype(&portable::group_scores) score_groups = FATHOM_PICK3(group_scores);
+  decltype(&portable::mask_groups) mask = FATHOM_PICK3(mask_groups);
   decltype(&portable::add_bias) biased = FATHOM_PICK3(add_bias);
   explicit Selection(const MoeGateConfig& c)
       : config(c), choice(c.num_experts), groups(c.n_group), room((c.num_experts + 15) / 16 * 16), kept(c.topk_group) {}
@@ -49,12 +48,7 @@ struct Selection {
       // A group's score: the sum of its two best (report §2.1.2: K_r / M = 2), or its best (V2 report §2.2.2).
       score_groups(choice.data(), config.n_group, size, config.method == MoeGateConfig::Method::kNoauxTc, groups.data());
       largest(groups.data(), config.n_group, config.topk_group, room.data(), kept.data());
-      for (int g = 0, j = 0; g < config.n_group; ++g) {
-        if (j < config.topk_group && kept[j] == g)
-          ++j;
-        else
-          std::fill_n(choice.begin() + g * size, size, kMasked);
-      }
+      mask(kept.data(), config.topk_group, config.n_group, size, choice.data());
     }
     largest(choice.data(), experts, config.top_k, room.data(), ids);
   }

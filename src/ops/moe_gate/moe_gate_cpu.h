@@ -6,6 +6,8 @@ FATHOM_DECLARE_RUNGS3(void gate_scores(const float* logits, int64_t n, bool soft
 // ids[0..k): the indices, ascending, of the k largest of x[0..n); ties go to the lower index.
 // NaN and -infinity count as the lowest finite number. `room`: n rounded up to 16 floats.
 FATHOM_DECLARE_RUNGS3(void take_largest(const float* x, int64_t n, int64_t k, float* room, int32_t* ids))
+// choice = lowest in groups that are not among kept[0..count).
+FATHOM_DECLARE_RUNGS3(void mask_groups(const int32_t* kept, int64_t count, int64_t groups, int64_t size, float* choice))
 // scores[g] = sum of the two largest of x[g size, (g+1) size), or the largest alone where not `two`.
 FATHOM_DECLARE_RUNGS3(void group_scores(const float* x, int64_t groups, int64_t size, bool two, float* scores))
 // choice = s + bias (bias may be null).
