@@ -33,7 +33,8 @@ std::vector<MoeGateConfig> configs() {
           {Method::kGroupLimitedGreedy, Scoring::kSoftmax, 160, 6, 8, 3, false, 16.f},
           {Method::kGreedy, Scoring::kSoftmax, 20, 5, 1, 1, true, 1.f},
           {Method::kNoauxTc, Scoring::kSoftmax, 12, 2, 3, 2, true, 1.f},
-          {Method::kGreedy, Scoring::kSigmoid, 1, 1, 1, 1, true, 1.f}};
+          {Method::kGreedy, Scoring::kSigmoid, 1, 1, 1, 1, true, 1.f},
+          {Method::kGreedy, Scoring::kSigmoid, 40, 20, 1, 1, true, 1.f}};
 }
 
 // architecture.md §1.4: groups {2, 1} are kept; expert 7 has the highest score and is not chosen.
@@ -103,6 +104,21 @@ TEST(MoeGate, VanishingScoresStayFinite) {
   moe_gate_backward(config, logits, r.ids, r.weights, random_tensor({1, 4}, DType::kF32, 1), d);
   for (double w : values(r.weights)) EXPECT_TRUE(std::isfinite(w));
   for (double w : values(d)) EXPECT_TRUE(std::isfinite(w));
+}
+
+// A broken row still gives different experts in range; its weights carry the NaN on.
+TEST(MoeGate, NanLogitsGiveValidIds) {
+  const MoeGateConfig config{Method::kNoauxTc, Scoring::kSigmoid, 16, 6, 4, 2, true, 2.5f};
+  Tensor logits = random_tensor({2, 16}, DType::kF32, 1);
+  for (int i = 0; i < 16; ++i) logits.row<float>(0)[i] = std::nanf("");
+  for (int i = 0; i < 14; ++i) logits.row<float>(1)[i] = std::nanf("");
+  const Routed r = route(config, logits, nullptr);
+  for (int64_t t : {0, 1})
+    for (int j = 0; j < 6; ++j) {
+      const int32_t id = r.ids.row<int32_t>(t)[j];
+      EXPECT_TRUE(id >= 0 && id < 16 && (j == 0 || r.ids.row<int32_t>(t)[j - 1] < id));
+    }
+  EXPECT_TRUE(std::isnan(r.weights.row<float>(0)[0]));
 }
 
 TEST(MoeGateDeathTest, MoreThanTheKeptGroupsHold) {
