@@ -26,24 +26,19 @@ void pack_a(const GemmTile& t, int64_t micros, int64_t ks, int64_t ke, int64_t e
           pack_rows_f32<kRound, float>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords, out);
       }
     } else {
-      const int64_t small = t.rows / micros, large = t.rows % micros;
-      int64_t m = 0;
-      for (int64_t i = 0; i < micros; ++i) {
-        const int64_t lanes = small + (i < large);
-        float* out = reinterpret_cast<float*>(t.a_scratch) + ((k0 - ks) / kBlockK * micros + i) * kBlockK * 16;
-        if constexpr (kPairsOfA) {
-          uint32_t* pairs = reinterpret_cast<uint32_t*>(out);
-          if (t.a.bf16)
-            pack_lanes_pairs<bf16>(t.a, t.m0 + m, lanes, k0, kc, padded, pairs);
-          else
-            pack_lanes_pairs<float>(t.a, t.m0 + m, lanes, k0, kc, padded, pairs);
-        } else {
-          if (t.a.bf16)
-            pack_lanes_f32<kRound, bf16>(t.a, t.m0 + m, lanes, k0, kc, padded, out);
-          else
-            pack_lanes_f32<kRound, float>(t.a, t.m0 + m, lanes, k0, kc, padded, out);
-        }
-        m += lanes;
+      const int64_t small = t.rows / micros, large = t.rows % micros, stride = kBlockK * 16;
+      float* out = reinterpret_cast<float*>(t.a_scratch) + (k0 - ks) / kBlockK * micros * stride;
+      if constexpr (kPairsOfA) {
+        uint32_t* pairs = reinterpret_cast<uint32_t*>(out);
+        if (t.a.bf16)
+          pack_lanes_pairs<bf16>(t.a, t.m0, micros, small, large, k0, kc, padded, stride, pairs);
+        else
+          pack_lanes_pairs<float>(t.a, t.m0, micros, small, large, k0, kc, padded, stride, pairs);
+      } else {
+        if (t.a.bf16)
+          pack_lanes_f32<kRound, bf16>(t.a, t.m0, micros, small, large, k0, kc, padded, stride, out);
+        else
+          pack_lanes_f32<kRound, float>(t.a, t.m0, micros, small, large, k0, kc, padded, stride, out);
       }
     }
   }

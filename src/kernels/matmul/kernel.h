@@ -5,7 +5,7 @@
 namespace fathom {
 
 constexpr int64_t kPanel = 32;      // columns of a packed panel of B
-constexpr int64_t kBlockK = 256;    // k of a block: a panel's block (32 KiB in f32) and a micro-tile's rows of A share L1
+constexpr int64_t kBlockK = 128;    // k of a block: a panel block (16 KiB in f32) and a micro-tile of A (8 KiB) share L1
 constexpr int64_t kPanelRow = 128;  // bytes of a panel for one k (f32) or one pair of k (bf16)
 
 // An operand. Lane i of A is a row of C, lane i of B a column of C. Memory row r starts at data + rows[r] ld (rows null: r).

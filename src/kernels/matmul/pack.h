@@ -142,20 +142,33 @@ void pack_rows_bf16(const MatrixView& a, int64_t m0, int64_t rows, int64_t k0, i
     for (int64_t k = 0; k < kc_padded; k += 16) store(q + k, k < kc ? take<true>(p + k, kc - k) : zero());
   }
 }
-// One micro-tile of floats: [k][16].
+// All micro-tiles of a block, each [k][16] and `stride` words from the next; the first `large` have small + 1 lanes.
+// k is the outer loop: a memory row is read once, from end to end.
 template <bool kRound, class T>
-void pack_lanes_f32(const MatrixView& a, int64_t m0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded, float* out) {
-  for (int64_t k = 0; k < kc; ++k) store(out + k * 16, take<kRound>(memory_row<T>(a, k0 + k) + m0, lanes));
-  for (int64_t k = kc; k < kc_padded; ++k) store(out + k * 16, zero());
+void pack_lanes_f32(const MatrixView& a, int64_t m0, int64_t micros, int64_t small, int64_t large, int64_t k0, int64_t kc,
+                    int64_t kc_padded, int64_t stride, float* out) {
+  for (int64_t k = 0; k < kc_padded; ++k) {
+    const T* p = k < kc ? memory_row<T>(a, k0 + k) + m0 : nullptr;
+    for (int64_t i = 0, m = 0; i < micros; ++i) {
+      const int64_t lanes = small + (i < large);
+      store(out + i * stride + k * 16, p ? take<kRound>(p + m, lanes) : zero());
+      m += lanes;
+    }
+  }
 }
-// One micro-tile of pairs: [k/2][16].
+// The same for pairs: [k/2][16].
 template <class T>
-void pack_lanes_pairs(const MatrixView& a, int64_t m0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded,
-                      uint32_t* out) {
+void pack_lanes_pairs(const MatrixView& a, int64_t m0, int64_t micros, int64_t small, int64_t large, int64_t k0, int64_t kc,
+                      int64_t kc_padded, int64_t stride, uint32_t* out) {
   for (int64_t k = 0; k < kc_padded; k += 2) {
-    const F32 x = k < kc ? take<true>(memory_row<T>(a, k0 + k) + m0, lanes) : zero();
-    const F32 y = k + 1 < kc ? take<true>(memory_row<T>(a, k0 + k + 1) + m0, lanes) : zero();
-    store_pairs(out + k / 2 * 16, make_pairs(x, y));
+    const T* p = k < kc ? memory_row<T>(a, k0 + k) + m0 : nullptr;
+    const T* q = k + 1 < kc ? memory_row<T>(a, k0 + k + 1) + m0 : nullptr;
+    for (int64_t i = 0, m = 0; i < micros; ++i) {
+      const int64_t lanes = small + (i < large);
+      const F32 x = p ? take<true>(p + m, lanes) : zero(), y = q ? take<true>(q + m, lanes) : zero();
+      store_pairs(out + i * stride + k / 2 * 16, make_pairs(x, y));
+      m += lanes;
+    }
   }
 }
 // 16 lanes as rows of bf16 (for tiles, whose A has k inside the row): pairs of 32 k, transposed.
