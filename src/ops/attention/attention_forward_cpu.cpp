@@ -20,7 +20,7 @@ struct State {
 // Memory of the next block, fetched into L2 little by little while this one is computed.
 struct Prefetch {
   const char* row = nullptr;  // null: nothing to fetch
-  int64_t rows = 0, row_bytes = 0, begin[3], end[3];
+  int64_t rows = 0, row_bytes = 0, begin[3] = {}, end[3] = {};
   int64_t j = 0, segment = 0, at = 0;
   void aim(const void* block, int64_t valid, const AttentionHead& h, int64_t element_bytes) {
     row = static_cast<const char*>(block);
@@ -35,6 +35,12 @@ struct Prefetch {
     }
     j = segment = 0;
     at = begin[0];
+  }
+  // A `share`-th of the lines.
+  int64_t lines(int64_t share) const {
+    int64_t row_lines = 0;
+    for (int s = 0; s < 3; ++s) row_lines += end[s] > begin[s] ? (end[s] - begin[s]) / 64 + 1 : 0;
+    return (rows * row_lines + share - 1) / share;
   }
   void step(int64_t lines) {
     while (row && lines > 0) {
@@ -247,7 +253,7 @@ class Forward {
       Prefetch next;
       if (b + 1 <= last_position / 64) next.aim(t_.blocks[b + 1], at_most(64, last_position + 1 - (b + 1) * 64), h_, sizeof(T));
       const int64_t squares = 4 * ((h_.key_width + line - 1) / line + (h_.shared_width + line - 1) / line);
-      const int64_t lines = (64 * ((h_.key_width + h_.shared_width + h_.value_width) / line + 3) + squares - 1) / squares;
+      const int64_t lines = next.lines(squares);
       auto prefetch = [&] { next.step(lines); };
       if (n == 1)
         few_scores<1>(h_, block, last, q, few_shared(), few_stride(), s_, prefetch);
@@ -273,10 +279,7 @@ class Forward {
   // s [keys][lanes] = scale K Q^T, in pieces of the depth so that the queries' words stay in L1.
   void scores(const Word* q, int64_t lanes, int64_t keys, Prefetch& next) {
     const int64_t piece = lanes > 16 ? 128 : 64, calls = (key_ + piece - 1) / piece * ((keys + 15) / 16);
-    const int64_t lines =
-        (next.rows * ((h_.key_width + h_.shared_width + h_.value_width) * static_cast<int64_t>(sizeof(T)) / 64 + 3) + calls -
-         1) /
-        calls;
+    const int64_t lines = next.lines(calls);
     for (int64_t d = 0; d < key_; d += piece) {
       const int64_t depth = at_most(piece, key_ - d);
       const float scale = d + depth == key_ ? h_.scale : 1;
