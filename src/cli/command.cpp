@@ -16,8 +16,9 @@ Parsed parse_command(CLI::App& app, int argc, char** argv) {
 }
 
 void add_threads_option(CLI::App& app) {
-  app.add_option_function<int>("--threads", [](const int& n) { set_num_threads(n); },
-                               "worker threads (default: FATHOM_THREADS, OMP_NUM_THREADS, else all processors)")
+  app.add_option_function<int>(
+         "--threads", [](const int& n) { set_num_threads(n); },
+         "worker threads (default: FATHOM_THREADS, OMP_NUM_THREADS, else all processors)")
       ->check(CLI::Range(1, 1024));
 }
 

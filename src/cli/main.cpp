@@ -43,11 +43,14 @@ constexpr Command kCommands[] = {
 };
 
 void print_help(std::FILE* out) {
-  std::fputs("fathom: the DeepSeek-V3 / R1 system as one program\n\nusage: fathom COMMAND [options]; fathom COMMAND --help\n\n", out);
+  std::fputs("fathom: the DeepSeek-V3 / R1 system as one program\n\nusage: fathom COMMAND [options]; fathom COMMAND --help\n\n",
+             out);
   for (const Command& c : kCommands) std::fprintf(out, "  %-10s %s\n", c.name, c.help);
-  std::fputs("\nThe main job on embedded data, in minutes: fathom demo\n"
-             "Environment: FATHOM_THREADS=N, FATHOM_ISA=avx512_vnni|avx2|portable|... (see `fathom doctor`)\n"
-             "Exit codes: 0 done, 1 failed, 2 bad usage or input\n", out);
+  std::fputs(
+      "\nThe main job on embedded data, in minutes: fathom demo\n"
+      "Environment: FATHOM_THREADS=N, FATHOM_ISA=avx512_vnni|avx2|portable|... (see `fathom doctor`)\n"
+      "Exit codes: 0 done, 1 failed, 2 bad usage or input\n",
+      out);
 }
 
 }  // namespace

@@ -1,0 +1,195 @@
+// fathom generate: complete one prompt, once or n times.
+#include <algorithm>
+#include <cstdio>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "cli/command.h"
+#include "cli/model_options.h"
+#include "infer/engine.h"
+#include "ops/attention/attention.h"
+
+namespace fathom {
+namespace {
+
+constexpr int64_t kCacheBytes = int64_t{2} << 30;  // where n completions need more, some wait or are computed again
+
+const char* reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
+  }
+  return "";
+}
+
+// The text without its stop token.
+std::string text_of(const std::optional<Tokenizer>& tokenizer, const Completion& completion, bool show_special) {
+  std::span<const int32_t> ids = completion.ids;
+  if (completion.reason == FinishReason::kStop && !show_special) ids = ids.first(ids.size() - 1);
+  return tokenizer->decode(ids, /*skip_special=*/!show_special);
+}
+
+Json to_json(const Completion& completion, const std::optional<Tokenizer>& tokenizer, bool show_special) {
+  Json json;
+  json["token_ids"] = completion.ids;
+  json["text"] = tokenizer ? Json(text_of(tokenizer, completion, show_special)) : Json(nullptr);
+  json["logprobs"] = completion.logps;
+  json["finish_reason"] = reason_name(completion.reason);
+  return json;
+}
+
+struct Timing {
+  double start = 0, first = 0, end = 0;
+  int64_t tokens = 0, completions = 0;
+  // First tokens come with the prompt; the rest is decoding.
+  double tokens_per_second() const {
+    const double decode = end - first;
+    if (tokens > completions && decode > 0) return static_cast<double>(tokens - completions) / decode;
+    return end > start ? static_cast<double>(tokens) / (end - start) : 0;
+  }
+};
+
+EngineConfig engine_config(const Decoder& model, int64_t positions, int64_t n) {
+  const int64_t each = (positions + kKeyBlock - 1) / kKeyBlock + 1;
+  const int64_t block_bytes = model.num_cache_layers() * kKeyBlock * model.cache_row_width() * dtype_bytes(model.cache_dtype());
+  EngineConfig config;
+  config.cache_blocks = std::clamp<int64_t>(kCacheBytes / block_bytes, each, each * n);
+  return config;
+}
+
+}  // namespace
+
+int command_generate(int argc, char** argv) {
+  CLI::App app("Complete a prompt. The text appears as it is made; Ctrl-C ends it early", "fathom generate");
+  app.footer(
+      "Examples: fathom generate DIR --prompt \"Once upon a time\" --max-tokens 100\n"
+      "          fathom generate DIR --prompt-ids 1,2,3 --temperature 0 --json");
+  ModelOptions options;
+  PromptOptions prompt_options;
+  SamplingOptions sampling;
+  int64_t max_tokens = 256, n = 1;
+  bool ignore_eos = false, show_special = false, json = false;
+  options.add(app);
+  prompt_options.add(app, /*from_stdin=*/true);
+  app.add_option("--max-tokens", max_tokens, "tokens to make at most")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  sampling.add(app);
+  app.add_flag("--ignore-eos", ignore_eos, "go on after the end-of-sequence token");
+  app.add_option("--n", n, "completions of the same prompt, which is computed once")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  app.add_flag("--show-special", show_special, "print special tokens too");
+  app.add_flag("--json", json, "one JSON object on stdout: token_ids, text, logprobs, finish_reason, tokens_per_second");
+  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+
+  const ModelConfig config = options.read_config();
+  const auto tokenizer = options.read_tokenizer();
+  const int64_t room = options.max_positions(config);
+  const std::vector<int32_t> prompt = prompt_options.read(config, tokenizer, room);
+  auto [params, stop_ids] = sampling.resolve(options.directory, config, tokenizer);
+  if (ignore_eos) stop_ids.clear();
+  const int64_t left = room - static_cast<int64_t>(prompt.size());
+  if (left < 1)
+    fail_usage("generate", "the prompt fills all " + std::to_string(room) +
+                               " positions of the model (max_position_embeddings); shorten it, or give --allow-long");
+  if (max_tokens > left) {
+    if (app.count("--max-tokens") > 0)
+      log_warning("--max-tokens " + std::to_string(max_tokens) + " is more than the model's positions hold; stopping at " +
+                  std::to_string(left));
+    max_tokens = left;
+  }
+  Decoder model = load_model(options.directory, options.numerics(config), /*training=*/false);
+  EngineConfig engine_options = engine_config(model, static_cast<int64_t>(prompt.size()) + max_tokens, n);
+  engine_options.num_valid = num_valid_tokens(config, tokenizer);
+  Engine engine(model, engine_options);
+
+  const bool stream = !json && n == 1;
+  Utf8Stream utf8;
+  Timing timing;
+  timing.completions = n;
+  auto on_token = [&](int32_t id, float) {
+    if (timing.tokens++ == 0) timing.first = now_seconds();
+    if (!stream) return;
+    if (!tokenizer) {
+      std::printf(timing.tokens == 1 ? "%d" : ",%d", id);
+    } else if (show_special ||
+               (!tokenizer->is_special(id) && std::find(stop_ids.begin(), stop_ids.end(), id) == stop_ids.end())) {
+      const std::string text = utf8.push(tokenizer->token_bytes(id));
+      std::fwrite(text.data(), 1, text.size(), stdout);
+    }
+    flush_stdout();
+  };
+  std::vector<uint64_t> requests;
+  for (int64_t i = 0; i < n; ++i) {
+    Request request;
+    request.prompt = prompt;
+    request.sampling = params;
+    request.max_tokens = max_tokens;
+    request.stop_ids = stop_ids;
+    request.seed = sampling.seed;
+    request.sequence = static_cast<uint64_t>(i);
+    requests.push_back(engine.submit(std::move(request), on_token));
+  }
+  install_stop_handler("\n");
+  timing.start = now_seconds();
+  std::optional<Progress> progress;
+  if (n > 1) progress.emplace("generate", n * max_tokens, "tokens");
+  while (engine.step()) {
+    if (progress) progress->update(timing.tokens);
+    if (stop_requested())
+      for (const uint64_t id : requests) engine.cancel(id);
+  }
+  timing.end = now_seconds();
+  if (progress) progress->finish();
+
+  std::vector<Completion> completions;
+  for (const uint64_t id : requests) completions.push_back(engine.take(id));
+  if (json) {
+    Json result;
+    if (n == 1) {
+      result = to_json(completions[0], tokenizer, show_special);
+    } else {
+      for (const Completion& completion : completions)
+        result["completions"].push_back(to_json(completion, tokenizer, show_special));
+    }
+    result["prompt_tokens"] = prompt.size();
+    result["tokens_per_second"] = timing.tokens_per_second();
+    result["seconds"] = timing.end - timing.start;
+    result["first_token_seconds"] = timing.tokens > 0 ? timing.first - timing.start : 0;
+    result["seed"] = sampling.seed;
+    result["numerics"] = model.numerics().identity();
+    std::printf("%s\n", result.dump().c_str());
+  } else if (stream) {
+    std::printf("%s\n", utf8.flush().c_str());
+  } else {
+    for (int64_t i = 0; i < n; ++i) {
+      const Completion& completion = completions[static_cast<size_t>(i)];
+      std::printf("--- %lld of %lld (%zu tokens, %s)\n", static_cast<long long>(i + 1), static_cast<long long>(n),
+                  completion.ids.size(), reason_name(completion.reason));
+      if (tokenizer) {
+        std::printf("%s\n", text_of(tokenizer, completion, show_special).c_str());
+      } else {
+        for (size_t t = 0; t < completion.ids.size(); ++t) std::printf(t == 0 ? "%d" : ",%d", completion.ids[t]);
+        std::printf("\n");
+      }
+    }
+  }
+  flush_stdout();
+  if (!json) {
+    char line[160];
+    std::snprintf(line, sizeof line, "%lld tokens, %.1f tokens/s; prompt of %zu tokens in %.2f s",
+                  static_cast<long long>(timing.tokens), timing.tokens_per_second(), prompt.size(),
+                  timing.tokens > 0 ? timing.first - timing.start : 0.0);
+    log_info(line);
+  }
+  return stop_requested() ? 1 : 0;
+}
+
+}  // namespace fathom

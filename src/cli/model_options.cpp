@@ -1,0 +1,184 @@
+#include "cli/model_options.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/json.h"
+#include "base/utf8.h"
+#include "cli/command.h"
+
+namespace fathom {
+namespace {
+
+constexpr int64_t kMaxPromptBytes = int64_t{64} << 20;
+
+std::string read_stdin() {
+  if (isatty(STDIN_FILENO)) std::fputs("reading the prompt from the terminal; end it with Ctrl-D on an empty line\n", stderr);
+  std::string text;
+  char buffer[65536];
+  for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, stdin)) > 0;) {
+    text.append(buffer, n);
+    if (static_cast<int64_t>(text.size()) > kMaxPromptBytes)
+      fail_usage("cli", "the prompt on stdin is longer than " + std::to_string(kMaxPromptBytes) + " bytes");
+  }
+  if (std::ferror(stdin)) fail("cli", "stdin cannot be read");
+  if (!text.empty() && text.back() == '\n') text.pop_back();  // what echo and editors add
+  return text;
+}
+
+double number_in(const Json& json, const std::string& source, const char* field, double low, double high) {
+  const Json& value = json.at(field);
+  const double x = value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN();
+  if (!(x >= low && x <= high))
+    fail_usage("cli", source + ": " + field + " is " + printable(value.dump()) + "; it must be a number from " +
+                          std::to_string(low) + " to " + std::to_string(high));
+  return x;
+}
+
+}  // namespace
+
+void ModelOptions::add(CLI::App& app) {
+  app.add_option("DIR", directory, "model directory: config.json, *.safetensors, tokenizer.json")->required();
+  app.add_option("--dtype", dtype, "f32 or bf16: type of weights, activations and cache (default: torch_dtype of config.json)")
+      ->check(CLI::IsMember({"f32", "bf16"}));
+  app.add_option("--mla", mla, "MLA formula: expanded (keys and values cached) or absorbed (latents cached: less memory)")
+      ->check(CLI::IsMember({"expanded", "absorbed"}))
+      ->capture_default_str();
+  app.add_flag("--allow-long", allow_long, "go beyond the positions that the model was made for");
+  add_threads_option(app);
+}
+
+ModelConfig ModelOptions::read_config() const {
+  if (!file_exists(directory)) fail_usage("cli", "there is no '" + printable(directory) + "'; give a model directory");
+  if (!is_directory(directory))
+    fail_usage("cli",
+               "'" + printable(directory) + "' is not a directory; give the folder that holds config.json and *.safetensors");
+  if (!file_exists(directory + "/config.json"))
+    fail_usage("cli", "'" + printable(directory) + "' has no config.json: it is not a model directory");
+  return ModelConfig::from_file(directory + "/config.json");
+}
+
+Numerics ModelOptions::numerics(const ModelConfig& config) const {
+  Numerics numerics;
+  const bool f32 = dtype.empty() ? config.torch_dtype == "float32" : dtype == "f32";
+  numerics.compute = f32 ? Compute::kF32 : Compute::kBF16;
+  numerics.mla = mla == "absorbed" ? MlaFormula::kAbsorbed : MlaFormula::kExpanded;
+  return numerics;
+}
+
+std::optional<Tokenizer> ModelOptions::read_tokenizer() const {
+  if (!file_exists(directory + "/tokenizer.json")) return std::nullopt;
+  return Tokenizer::from_directory(directory);
+}
+
+int64_t ModelOptions::max_positions(const ModelConfig& config) const {
+  return allow_long ? std::numeric_limits<int32_t>::max() : config.max_position_embeddings;
+}
+
+void PromptOptions::add(CLI::App& app, bool from_stdin) {
+  from_stdin_ = from_stdin;
+  auto* by_ids = app.add_option_function<std::string>(
+      "--prompt-ids", [this](const std::string& s) { ids = s, has_ids = true; }, "token ids: 1,2,3; nothing is added to them");
+  auto* by_text = app.add_option_function<std::string>(
+      "--prompt", [this](const std::string& s) { text = s, has_text = true; },
+      from_stdin ? "text; special tokens in it are recognised. Neither given: the text on stdin"
+                 : "text; special tokens in it are recognised");
+  by_ids->excludes(by_text);
+}
+
+std::vector<int32_t> PromptOptions::read(const ModelConfig& config, const std::optional<Tokenizer>& tokenizer,
+                                         int64_t max_positions) const {
+  std::vector<int32_t> prompt;
+  if (has_ids) {
+    for (const int id : parse_ids(ids)) prompt.push_back(id);
+    if (prompt.empty()) fail_usage("cli", "--prompt-ids holds no id; give at least one, as 1,2,3");
+  } else {
+    if (!has_text && !from_stdin_) fail_usage("cli", "no prompt; give --prompt-ids 1,2,3 or --prompt TEXT");
+    if (!tokenizer)
+      fail_usage("cli", "the directory has no tokenizer.json, so text cannot be encoded; give --prompt-ids 1,2,3");
+    const std::string input = has_text ? text : read_stdin();
+    if (const int64_t at = first_invalid_utf8(input); at >= 0)
+      fail_usage("cli", "the prompt is not UTF-8: byte " + std::to_string(at) +
+                            " begins an ill-formed sequence; convert it first (iconv -t utf-8)");
+    prompt = tokenizer->encode(input, Tokenizer::Specials::kRecognise, /*add_bos=*/true);
+    if (prompt.size() > 1 && prompt[0] == prompt[1] && prompt[0] == tokenizer->bos_id())
+      prompt.erase(prompt.begin());  // the text brought its own
+    if (prompt.empty()) fail_usage("cli", "the prompt is empty");
+  }
+  for (size_t i = 0; i < prompt.size(); ++i)
+    if (prompt[i] < 0 || prompt[i] >= config.vocab_size)
+      fail_usage("cli", "token id " + std::to_string(prompt[i]) + " at place " + std::to_string(i) +
+                            " of the prompt is outside of the vocabulary; ids go from 0 to " +
+                            std::to_string(config.vocab_size - 1));
+  if (static_cast<int64_t>(prompt.size()) > max_positions)
+    fail_usage("cli", "the prompt has " + std::to_string(prompt.size()) + " tokens, the model takes " +
+                          std::to_string(max_positions) +
+                          " (max_position_embeddings); shorten it, or give --allow-long and expect worse answers");
+  return prompt;
+}
+
+void SamplingOptions::add(CLI::App& app) {
+  app.add_option("--temperature", temperature, "0: always the likeliest token (default: generation_config.json, else 1)")
+      ->check(CLI::Range(0.0, 100.0));
+  app.add_option("--top-k", top_k, "draw among the K likeliest; 0: off")
+      ->check(CLI::Range(0, std::numeric_limits<int32_t>::max()));
+  app.add_option("--top-p", top_p, "draw among the likeliest that together have probability P; 1: off")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--min-p", min_p, "drop tokens below P times the likeliest one's probability; 0: off")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--seed", seed, "same seed, same text")->capture_default_str();
+}
+
+SamplingOptions::Resolved SamplingOptions::resolve(const std::string& directory, const ModelConfig& config,
+                                                   const std::optional<Tokenizer>& tokenizer) const {
+  Resolved resolved;
+  SamplingParams& params = resolved.params;
+  resolved.stop_ids = config.eos_token_ids;
+  if (tokenizer && tokenizer->eos_id() >= 0) resolved.stop_ids.push_back(tokenizer->eos_id());
+  const std::string path = directory + "/generation_config.json";
+  if (file_exists(path)) {
+    const Json json = read_json_file(path);
+    if (!json.is_object()) fail_usage("cli", path + ": not a JSON object");
+    auto has = [&](const char* field) { return json.contains(field) && !json.at(field).is_null(); };
+    if (has("temperature")) params.temperature = static_cast<float>(number_in(json, path, "temperature", 0, 100));
+    if (has("top_k")) params.top_k = static_cast<int32_t>(number_in(json, path, "top_k", 0, 2147483647));
+    if (has("top_p")) params.top_p = static_cast<float>(number_in(json, path, "top_p", 0, 1));
+    if (has("min_p")) params.min_p = static_cast<float>(number_in(json, path, "min_p", 0, 1));
+    if (has("do_sample") && json.at("do_sample") == false) params.temperature = 0;
+    if (has("eos_token_id")) {
+      const Json& eos = json.at("eos_token_id");
+      for (const Json& id : eos.is_array() ? eos : Json::array({eos})) {
+        if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= config.vocab_size)
+          fail_usage("cli", path + ": eos_token_id " + printable(id.dump()) + " is no id of the vocabulary");
+        resolved.stop_ids.push_back(id.get<int32_t>());
+      }
+    }
+  }
+  std::sort(resolved.stop_ids.begin(), resolved.stop_ids.end());
+  resolved.stop_ids.erase(std::unique(resolved.stop_ids.begin(), resolved.stop_ids.end()), resolved.stop_ids.end());
+  if (temperature) params.temperature = *temperature;
+  if (top_k) params.top_k = *top_k;
+  if (top_p) params.top_p = *top_p;
+  if (min_p) params.min_p = *min_p;
+  return resolved;
+}
+
+int64_t num_valid_tokens(const ModelConfig& config, const std::optional<Tokenizer>& tokenizer) {
+  return tokenizer ? std::min<int64_t>(config.vocab_size, tokenizer->vocab_size()) : config.vocab_size;
+}
+
+std::string token_text(const std::optional<Tokenizer>& tokenizer, int32_t id) {
+  return tokenizer && id < tokenizer->vocab_size() ? printable(tokenizer->token_bytes(id), 24) : std::string();
+}
+
+void flush_stdout() {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout)) fail("cli", "stdout cannot be written; is the disk full?");
+}
+
+}  // namespace fathom

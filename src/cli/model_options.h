@@ -1,0 +1,55 @@
+// What the commands that load a model share: the directory, the numerics, the prompt, the defaults of sampling.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/hf_directory.h"
+#include "ops/sampling/sampling.h"
+#include "text/tokenizer.h"
+
+namespace fathom {
+
+struct ModelOptions {
+  std::string directory, dtype, mla = "expanded";
+  bool allow_long = false;
+  void add(CLI::App& app);
+  // config.json, checked to be there: errors in the command line are found before the weights are read.
+  ModelConfig read_config() const;
+  Numerics numerics(const ModelConfig& config) const;  // dtype not given: the checkpoint's
+  std::optional<Tokenizer> read_tokenizer() const;     // none where the directory has no tokenizer.json
+  // Positions that prompt and answer may take: max_position_embeddings, or no limit with --allow-long.
+  int64_t max_positions(const ModelConfig& config) const;
+};
+
+struct PromptOptions {
+  std::string ids, text;
+  bool has_ids = false, has_text = false;
+  void add(CLI::App& app, bool from_stdin);
+  // The prompt's ids, every one below the vocabulary's size, not more than `max_positions`. Reads stdin where allowed.
+  std::vector<int32_t> read(const ModelConfig& config, const std::optional<Tokenizer>& tokenizer, int64_t max_positions) const;
+
+ private:
+  bool from_stdin_ = false;
+};
+
+// Sampling: the command line, else generation_config.json, else temperature 1.
+struct SamplingOptions {
+  std::optional<float> temperature, top_p, min_p;
+  std::optional<int32_t> top_k;
+  uint64_t seed = 0;
+  void add(CLI::App& app);
+  struct Resolved {
+    SamplingParams params;
+    std::vector<int32_t> stop_ids;
+  };
+  Resolved resolve(const std::string& directory, const ModelConfig& config, const std::optional<Tokenizer>& tokenizer) const;
+};
+
+// Vocabulary rows beyond the tokenizer's last id are padding: never drawn.
+int64_t num_valid_tokens(const ModelConfig& config, const std::optional<Tokenizer>& tokenizer);
+std::string token_text(const std::optional<Tokenizer>& tokenizer, int32_t id);  // printable, for tables
+void flush_stdout();  // Error where the result could not be written (full disk)
+
+}  // namespace fathom
