@@ -1,0 +1,321 @@
+// Strictness: what a request gives does not depend on what else runs, on chunking, sharing, pre-emption or threads.
+#include "infer/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "base/thread_pool.h"
+
+namespace fathom {
+namespace {
+
+ModelConfig tiny_deepseek() {
+  ModelConfig c;
+  c.model_type = "deepseek_v3";
+  c.torch_dtype = "float32";
+  c.vocab_size = 131;
+  c.hidden_size = 48;
+  c.intermediate_size = 80;
+  c.num_hidden_layers = 3;
+  c.num_attention_heads = c.num_key_value_heads = 3;
+  c.max_position_embeddings = 1024;
+  c.q_lora_rank = 24;
+  c.kv_lora_rank = 32;
+  c.qk_nope_head_dim = 16;
+  c.qk_rope_head_dim = 8;
+  c.v_head_dim = 24;
+  c.n_routed_experts = 8;
+  c.n_shared_experts = 1;
+  c.num_experts_per_tok = 2;
+  c.moe_intermediate_size = 32;
+  c.first_k_dense_replace = 1;
+  c.n_group = 4;
+  c.topk_group = 2;
+  c.topk_method = "noaux_tc";
+  c.scoring_func = "sigmoid";
+  c.routed_scaling_factor = 1.5;
+  return c;
+}
+
+ModelConfig tiny_qwen() {
+  ModelConfig c;
+  c.model_type = "qwen2";
+  c.torch_dtype = "float32";
+  c.vocab_size = 131;
+  c.hidden_size = 48;
+  c.intermediate_size = 96;
+  c.num_hidden_layers = 2;
+  c.num_attention_heads = 4;
+  c.num_key_value_heads = 2;
+  c.head_dim = 12;
+  c.max_position_embeddings = 1024;
+  c.tie_word_embeddings = true;
+  return c;
+}
+
+struct Case {
+  const char* name;
+  ModelConfig (*config)();
+  Compute compute;
+  MlaFormula mla;
+};
+const Case kCases[] = {
+    {"deepseek_f32_expanded", tiny_deepseek, Compute::kF32, MlaFormula::kExpanded},
+    {"deepseek_f32_absorbed", tiny_deepseek, Compute::kF32, MlaFormula::kAbsorbed},
+    {"deepseek_bf16_expanded", tiny_deepseek, Compute::kBF16, MlaFormula::kExpanded},
+    {"deepseek_bf16_absorbed", tiny_deepseek, Compute::kBF16, MlaFormula::kAbsorbed},
+    {"qwen2_f32", tiny_qwen, Compute::kF32, MlaFormula::kExpanded},
+    {"qwen2_bf16", tiny_qwen, Compute::kBF16, MlaFormula::kExpanded},
+};
+
+Decoder make_model(const Case& c) {
+  ModelConfig config = c.config();
+  config.validate("test");
+  Decoder model(config, Numerics{c.compute, c.mla});
+  model.allocate(DType::kF32);
+  model.init_weights(7, 0.15);  // large enough that the tokens differ
+  model.prepack();
+  return model;
+}
+
+// 64 requests: lengths from 1 to 150, equal prompts, prompts that begin alike, all kinds of sampling, stop tokens.
+std::vector<Request> mixed_requests(int64_t vocab) {
+  Rng rng(11, RngStream::kTest);
+  std::vector<Request> requests;
+  while (requests.size() < 64) {
+    Request r;
+    const uint64_t kind = requests.empty() ? 2 : rng.next_below(4);
+    if (kind <= 1) r.prompt = requests[rng.next_below(requests.size())].prompt;  // equal, or begins alike
+    if (kind == 1) r.prompt.resize(1 + rng.next_below(r.prompt.size()));
+    if (kind >= 1)
+      for (uint64_t n = 1 + rng.next_below(kind == 1 ? 40 : 110); n-- > 0;)
+        r.prompt.push_back(static_cast<int32_t>(rng.next_below(static_cast<uint64_t>(vocab))));
+    if (r.prompt.size() > 150) r.prompt.resize(150);
+    const float temperatures[] = {0.f, 0.7f, 1.f, 1.f, 1.6f};
+    r.sampling.temperature = temperatures[rng.next_below(5)];
+    if (rng.next_below(4) == 0) r.sampling.top_k = 1 + static_cast<int32_t>(rng.next_below(20));
+    if (rng.next_below(4) == 0) r.sampling.top_p = 0.8f;
+    if (rng.next_below(4) == 0) r.sampling.min_p = 0.05f;
+    r.max_tokens = 1 + static_cast<int64_t>(rng.next_below(40));
+    if (rng.next_below(2) == 0) r.stop_ids = {5, 17, 40};
+    r.seed = 3;
+    r.step = rng.next_below(3);
+    r.sequence = rng.next_below(1000);
+    requests.push_back(std::move(r));
+  }
+  return requests;
+}
+
+void expect_same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i)
+    ASSERT_EQ(std::bit_cast<uint32_t>(a[i]), std::bit_cast<uint32_t>(b[i])) << "token " << i << ": " << a[i] << " and " << b[i];
+}
+void expect_same(const Completion& a, const Completion& b) {
+  ASSERT_EQ(a.ids, b.ids);
+  EXPECT_EQ(a.reason, b.reason);
+  expect_same_bits(a.logps, b.logps);
+  expect_same_bits(a.sampling_logps, b.sampling_logps);
+}
+
+std::vector<Completion> alone(Decoder& model, const std::vector<Request>& requests) {
+  std::vector<Completion> completions;
+  for (const Request& request : requests) {
+    EngineConfig config;
+    config.cache_blocks = 4;
+    config.prefix_sharing = false;
+    completions.push_back(Engine(model, config).generate({request})[0]);
+  }
+  return completions;
+}
+
+class EngineStrict : public testing::TestWithParam<Case> {
+ protected:
+  ~EngineStrict() override { set_num_threads(1); }
+};
+
+TEST_P(EngineStrict, ABatchGivesEachRequestTheBitsThatItGetsAlone) {
+  set_num_threads(1);
+  Decoder model = make_model(GetParam());
+  const auto requests = mixed_requests(model.config().vocab_size);
+  const auto expected = alone(model, requests);
+  std::vector<std::vector<int32_t>> distinct;
+  for (const Completion& c : expected) distinct.push_back(c.ids);
+  std::sort(distinct.begin(), distinct.end());
+  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+  EXPECT_GT(distinct.size(), 32u);  // the model says different things: equality means something
+
+  struct Setting {
+    const char* name;
+    int threads;
+    bool sharing;
+    int64_t max_rows, blocks;
+  };
+  for (const Setting& s : {Setting{"plain", 1, false, 512, 400},
+                           {"shared", 1, true, 512, 400},
+                           {"two threads", 2, false, 512, 400},
+                           {"two threads, shared", 2, true, 512, 400},
+                           {"chunks of a few rows", 2, true, 13, 400},
+                           {"chunks, not shared", 1, false, 13, 400},
+                           {"small cache", 2, true, 200, 7},
+                           {"small cache, not shared", 1, false, 200, 7}}) {
+    SCOPED_TRACE(s.name);
+    set_num_threads(s.threads);
+    EngineConfig config;
+    config.cache_blocks = s.blocks;
+    config.max_rows = s.max_rows;
+    config.prefix_sharing = s.sharing;
+    Engine engine(model, config);
+    // A third of them is cancelled on the way, after a few tokens: what they have by then is a beginning of the whole.
+    std::vector<uint64_t> ids(requests.size());
+    std::vector<size_t> seen(requests.size(), 0);
+    for (size_t i = 0; i < requests.size(); ++i)
+      ids[i] = engine.submit(requests[i], [&, i](int32_t, float) {
+        if (++seen[i] == 4 && i % 3 == 0) engine.cancel(ids[i]);
+      });
+    while (engine.step()) {
+    }
+    for (size_t i = 0; i < requests.size(); ++i) {
+      SCOPED_TRACE(i);
+      Completion want = expected[i];
+      if (i % 3 == 0 && want.ids.size() > 4) {
+        want.ids.resize(4);
+        want.logps.resize(4);
+        want.sampling_logps.resize(4);
+        want.reason = FinishReason::kCancelled;
+      }
+      expect_same(engine.take(ids[i]), want);
+      if (HasFatalFailure()) return;
+    }
+    if (s.blocks == 7) {
+      EXPECT_GT(engine.stats().preemptions, 0);
+    }
+    if (s.sharing && s.blocks > 7) {
+      EXPECT_GT(engine.stats().prefix_hit_rows, 500);
+    }
+    if (!s.sharing) {
+      EXPECT_EQ(engine.stats().prefix_hit_rows, 0);
+    }
+  }
+}
+
+TEST_P(EngineStrict, LogProbabilitiesAreTheTrainers) {
+  Decoder model = make_model(GetParam());
+  set_num_threads(2);
+  auto requests = mixed_requests(model.config().vocab_size);
+  const auto completions = Engine(model, EngineConfig{.cache_blocks = 400, .max_rows = 100}).generate(requests);
+  Batch batch;
+  std::vector<int32_t> targets;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    std::vector<int32_t> tokens = requests[i].prompt;
+    tokens.insert(tokens.end(), completions[i].ids.begin(), completions[i].ids.end());
+    batch.add(tokens);
+    for (size_t t = 0; t < tokens.size(); ++t)
+      targets.push_back(t + 1 < tokens.size() && t + 1 >= requests[i].prompt.size() ? tokens[t + 1] : -1);
+  }
+  const std::vector<float> trainer = model.token_log_probs(batch, targets);
+  size_t row = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    SCOPED_TRACE(i);
+    row += requests[i].prompt.size() - 1;
+    expect_same_bits(completions[i].logps,
+                     std::vector<float>(trainer.begin() + static_cast<int64_t>(row),
+                                        trainer.begin() + static_cast<int64_t>(row + completions[i].ids.size())));
+    if (HasFatalFailure()) return;
+    row += completions[i].ids.size() + 1;
+  }
+}
+
+TEST_P(EngineStrict, AGroupComputesItsPromptOnce) {
+  Decoder model = make_model(GetParam());
+  Engine engine(model, EngineConfig{.cache_blocks = 100});
+  std::vector<Request> group;
+  for (uint64_t i = 0; i < 8; ++i) {
+    Request r;
+    for (int32_t t = 0; t < 100; ++t) r.prompt.push_back(t * 37 % 131);
+    r.max_tokens = 5;
+    r.sequence = i;
+    group.push_back(r);
+  }
+  engine.generate(group);
+  EXPECT_EQ(engine.stats().prefill_rows, 100);
+  EXPECT_EQ(engine.stats().prefix_hit_rows, 700);
+  EXPECT_EQ(engine.stats().decode_rows, 8 * 4);
+}
+
+TEST_P(EngineStrict, NewWeightsNeedResetCache) {
+  const Case& c = GetParam();
+  Decoder model = make_model(c);
+  Engine engine(model, EngineConfig{.cache_blocks = 100});
+  const auto requests = mixed_requests(model.config().vocab_size);
+  engine.generate({requests[0]});
+  model.init_weights(8, 0.15);
+  model.prepack();
+  engine.reset_cache();
+  expect_same(engine.generate({requests[0]})[0], alone(model, {requests[0]})[0]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, EngineStrict, testing::ValuesIn(kCases),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST(Engine, RefusesWhatCannotBeDone) {
+  Decoder model = make_model(kCases[4]);
+  Engine engine(model, EngineConfig{.cache_blocks = 2});
+  auto request = [](std::vector<int32_t> prompt, int64_t max_tokens) {
+    Request r;
+    r.prompt = std::move(prompt);
+    r.max_tokens = max_tokens;
+    return r;
+  };
+  EXPECT_THROW(engine.submit(request({}, 1)), Error);
+  EXPECT_THROW(engine.submit(request({1, 131}, 1)), Error);
+  EXPECT_THROW(engine.submit(request({1, -1}, 1)), Error);
+  EXPECT_THROW(engine.submit(request({1}, 0)), Error);
+  EXPECT_THROW(engine.submit(request({1, 2, 3}, 127)), Error);  // 129 positions, 128 fit
+  EXPECT_EQ(engine.generate({request({1, 2, 3}, 126)})[0].ids.size(), 126u);
+  EXPECT_THROW(engine.generate({request({1}, 1), request({}, 1)}), Error);
+  EXPECT_FALSE(engine.step());  // nothing was left behind
+}
+
+TEST(Engine, PaddingOfTheVocabularyIsNeverDrawn) {
+  Decoder model = make_model(kCases[4]);
+  Engine engine(model, EngineConfig{.cache_blocks = 100, .num_valid = 20});
+  auto requests = mixed_requests(model.config().vocab_size);
+  for (const Completion& c : engine.generate(requests))
+    for (const int32_t id : c.ids) EXPECT_LT(id, 20);
+}
+
+TEST(Engine, StopTokenEndsAndStays) {
+  Decoder model = make_model(kCases[4]);
+  Engine engine(model, EngineConfig{.cache_blocks = 100});
+  Request r;
+  r.prompt = {1, 2, 3};
+  r.max_tokens = 20;
+  r.sampling.temperature = 0;
+  const auto whole = engine.generate({r})[0];
+  EXPECT_EQ(whole.reason, FinishReason::kLength);
+  r.stop_ids = {whole.ids[7]};
+  const auto stopped = engine.generate({r})[0];
+  EXPECT_EQ(stopped.reason, FinishReason::kStop);
+  EXPECT_EQ(stopped.ids.back(), whole.ids[7]);
+  EXPECT_LE(stopped.ids.size(), 8u);
+}
+
+TEST(Engine, GenerateStopsEarlyOnRequest) {
+  Decoder model = make_model(kCases[4]);
+  Engine engine(model, EngineConfig{.cache_blocks = 400});
+  int steps = 0;
+  const auto completions = engine.generate(mixed_requests(131), nullptr, [&] { return ++steps == 3; });
+  EXPECT_EQ(completions.size(), 64u);
+  int cancelled = 0;
+  for (const Completion& c : completions) cancelled += c.reason == FinishReason::kCancelled;
+  EXPECT_GT(cancelled, 10);
+  EXPECT_FALSE(engine.step());
+}
+
+}  // namespace
+}  // namespace fathom
