@@ -107,7 +107,7 @@ int command_generate(int argc, char** argv) {
   }
   Decoder model = load_model(options.directory, options.numerics(config), /*training=*/false);
   EngineConfig engine_options = engine_config(model, static_cast<int64_t>(prompt.size()) + max_tokens, n);
-  engine_options.num_valid = num_valid_tokens(config, tokenizer);
+  engine_options.num_valid = num_valid_tokens(config, tokenizer ? &*tokenizer : nullptr);
   Engine engine(model, engine_options);
 
   const bool stream = !json && n == 1;

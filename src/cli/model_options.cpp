@@ -169,7 +169,7 @@ SamplingOptions::Resolved SamplingOptions::resolve(const std::string& directory,
   return resolved;
 }
 
-int64_t num_valid_tokens(const ModelConfig& config, const std::optional<Tokenizer>& tokenizer) {
+int64_t num_valid_tokens(const ModelConfig& config, const Tokenizer* tokenizer) {
   return tokenizer ? std::min<int64_t>(config.vocab_size, tokenizer->vocab_size()) : config.vocab_size;
 }
 

@@ -48,7 +48,7 @@ struct SamplingOptions {
 };
 
 // Vocabulary rows beyond the tokenizer's last id are padding: never drawn.
-int64_t num_valid_tokens(const ModelConfig& config, const std::optional<Tokenizer>& tokenizer);
+int64_t num_valid_tokens(const ModelConfig& config, const Tokenizer* tokenizer);
 std::string token_text(const std::optional<Tokenizer>& tokenizer, int32_t id);  // printable, for tables
 void flush_stdout();  // Error where the result could not be written (full disk)
 

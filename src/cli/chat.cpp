@@ -1,0 +1,262 @@
+// fathom chat: a conversation in the terminal. Thinking is dimmed, answers are plain, Ctrl-C stops an answer.
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "base/utf8.h"
+#include "cli/chat_screen.h"
+#include "cli/command.h"
+#include "cli/model_options.h"
+#include "cli/think_stream.h"
+#include "infer/engine.h"
+#include "ops/attention/attention.h"
+#include "text/chat_template.h"
+
+namespace fathom {
+namespace {
+
+constexpr int64_t kCacheBytes = int64_t{2} << 30;
+constexpr int64_t kMinAnswer = 32;  // tokens that must be left for an answer
+
+volatile sig_atomic_t interrupts = 0;
+void on_interrupt(int) { interrupts = interrupts + 1; }
+
+// Without SA_RESTART: a read that waits for a line returns, so that Ctrl-C works at the prompt too.
+void catch_interrupts() {
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  sigemptyset(&action.sa_mask);
+  ::sigaction(SIGINT, &action, nullptr);
+}
+
+enum class Input { kLine, kInterrupted, kEnd };
+
+// One message: a line, or several where each but the last ends in a backslash.
+Input read_message(ChatScreen& screen, bool interactive, std::string& message) {
+  message.clear();
+  if (interactive) screen.prompt(false);
+  for (;;) {
+    char* line = nullptr;
+    size_t capacity = 0;
+    errno = 0;
+    const ssize_t n = ::getline(&line, &capacity, stdin);
+    std::string text(line ? line : "", n > 0 ? static_cast<size_t>(n) : 0);
+    std::free(line);
+    if (n < 0) {
+      if (errno != EINTR) return message.empty() ? Input::kEnd : Input::kLine;
+      std::clearerr(stdin);
+      return Input::kInterrupted;
+    }
+    while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+    const bool more = !text.empty() && text.back() == '\\';
+    if (more) text.back() = '\n';
+    message += text;
+    if (!more) return Input::kLine;
+    if (interactive) screen.prompt(true);
+  }
+}
+
+class Chat {
+ public:
+  Chat(Decoder& model, const Tokenizer& tokenizer, const SamplingOptions::Resolved& sampling, uint64_t seed, int64_t max_tokens,
+       int64_t max_positions, const std::string& system)
+      : tokenizer_(tokenizer),
+        sampling_(sampling),
+        seed_(seed),
+        max_tokens_(max_tokens),
+        system_(system),
+        engine_(model, engine_config(model, max_positions, num_valid_tokens(model.config(), &tokenizer))) {
+    positions_ = std::min(max_positions, engine_.num_blocks() * kKeyBlock);
+    reset();
+  }
+  void reset() {
+    messages_.clear();
+    if (!system_.empty()) messages_.push_back({"system", system_});
+  }
+  int64_t positions() const { return positions_; }
+  void ask(const std::string& text, ChatScreen& screen);
+
+ private:
+  static EngineConfig engine_config(const Decoder& model, int64_t max_positions, int64_t num_valid) {
+    const int64_t block_bytes =
+        model.num_cache_layers() * kKeyBlock * model.cache_row_width() * dtype_bytes(model.cache_dtype());
+    EngineConfig config;
+    config.cache_blocks = std::clamp<int64_t>(kCacheBytes / block_bytes, 1, 2 * ((max_positions + kKeyBlock - 1) / kKeyBlock));
+    config.max_rows = 256;  // so that Ctrl-C is seen soon while a long prompt is read
+    config.num_valid = num_valid;
+    return config;
+  }
+  // The conversation as ids; the oldest exchanges go where it has become too long. Empty: even the last message alone is.
+  std::vector<int32_t> render(ChatScreen& screen);
+
+  const Tokenizer& tokenizer_;
+  const SamplingOptions::Resolved sampling_;
+  const uint64_t seed_;
+  const int64_t max_tokens_;
+  int64_t positions_ = 0;
+  const std::string system_;
+  std::vector<ChatMessage> messages_;
+  Engine engine_;
+  uint64_t turn_ = 0;
+};
+
+std::vector<int32_t> Chat::render(ChatScreen& screen) {
+  for (;;) {
+    std::vector<int32_t> prompt = render_chat(tokenizer_, messages_, /*add_generation_prompt=*/true);
+    if (static_cast<int64_t>(prompt.size()) + kMinAnswer <= positions_) return prompt;
+    const size_t first = system_.empty() ? 0 : 1;
+    if (messages_.size() <= first + 1) return {};
+    messages_.erase(messages_.begin() + static_cast<int64_t>(first), messages_.begin() + static_cast<int64_t>(first) + 2);
+    screen.note("(the conversation has become too long: the oldest exchange is forgotten)");
+  }
+}
+
+void Chat::ask(const std::string& text, ChatScreen& screen) {
+  messages_.push_back({"user", text});
+  Request request;
+  request.prompt = render(screen);
+  if (request.prompt.empty()) {
+    messages_.pop_back();
+    std::fprintf(stderr, "that message is too long for the %lld positions of the model\n", static_cast<long long>(positions_));
+    return;
+  }
+  request.sampling = sampling_.params;
+  request.stop_ids = sampling_.stop_ids;
+  request.seed = seed_;
+  request.sequence = turn_++;
+  request.max_tokens = std::min(max_tokens_, positions_ - static_cast<int64_t>(request.prompt.size()));
+
+  const std::span<const int32_t> prompt_end =
+      std::span<const int32_t>(request.prompt).last(std::min<size_t>(8, request.prompt.size()));
+  std::string opened = tokenizer_.decode(prompt_end);
+  while (!opened.empty() && (opened.back() == '\n' || opened.back() == ' ')) opened.pop_back();
+  std::string answer;
+  ThinkStream split(opened.ends_with("<think>"), [&](bool thinking, std::string_view part) {
+    if (!thinking) answer += part;
+    screen.show(thinking, part);
+  });
+  Utf8Stream utf8;
+  int64_t tokens = 0;
+  double first = 0;
+  const double start = now_seconds();
+  interrupts = 0;
+  const uint64_t id = engine_.submit(std::move(request), [&](int32_t token, float) {
+    if (tokens++ == 0) first = now_seconds();
+    const bool stop = std::find(sampling_.stop_ids.begin(), sampling_.stop_ids.end(), token) != sampling_.stop_ids.end();
+    if (!stop && !tokenizer_.is_special(token)) split.push(utf8.push(tokenizer_.token_bytes(token)));
+  });
+  while (engine_.step())
+    if (interrupts > 0) engine_.cancel(id);
+  interrupts = 0;
+  split.push(utf8.flush());
+  split.finish();
+  screen.end();
+  const double end = now_seconds();
+  const Completion completion = engine_.take(id);
+  const size_t begin = answer.find_first_not_of('\n');
+  messages_.push_back({"assistant", begin == std::string::npos ? "" : answer.substr(begin)});
+  char line[128];
+  std::snprintf(
+      line, sizeof line, "(%lld tokens, %.1f tokens/s%s)", static_cast<long long>(tokens),
+      tokens > 1 ? static_cast<double>(tokens - 1) / std::max(1e-9, end - first) : static_cast<double>(tokens) / (end - start),
+      completion.reason == FinishReason::kCancelled ? ", stopped"
+      : completion.reason == FinishReason::kLength  ? ", at the limit of length"
+                                                    : "");
+  screen.note(line);
+}
+
+void print_help(bool terminal) {
+  std::printf(
+      "/reset    forget the conversation\n/quit     leave (or Ctrl-D)\n/help     this\n"
+      "A line that ends in \\ goes on in the next one. ");
+  std::printf(terminal ? "Ctrl-C stops an answer; twice at the prompt leaves.\n" : "\n");
+  flush_stdout();
+}
+
+void converse(Chat& chat, ChatScreen& screen) {
+  const bool interactive = isatty(STDIN_FILENO) != 0 && screen.terminal();
+  std::string message;
+  for (;;) {
+    switch (read_message(screen, interactive, message)) {
+      case Input::kEnd:
+        if (interactive) screen.put("\n");
+        return;
+      case Input::kInterrupted:
+        if (interrupts > 1 || !interactive) {
+          screen.put("\n");
+          return;
+        }
+        screen.put("\n");
+        screen.note("(Ctrl-C again, or /quit, leaves)");
+        continue;
+      case Input::kLine:
+        break;
+    }
+    interrupts = 0;
+    if (const int64_t at = first_invalid_utf8(message); at >= 0) {
+      std::fprintf(stderr, "that line is not UTF-8 (byte %lld); not sent\n", static_cast<long long>(at));
+      continue;
+    }
+    const size_t begin = message.find_first_not_of(" \t\n"), end = message.find_last_not_of(" \t\n");
+    if (begin == std::string::npos) continue;
+    message = message.substr(begin, end - begin + 1);
+    if (message == "/quit" || message == "/exit") return;
+    if (message == "/reset") {
+      chat.reset();
+      screen.note("(forgotten)");
+    } else if (message == "/help") {
+      print_help(interactive);
+    } else if (message.front() == '/' && message.find(' ') == std::string::npos && message.find('/', 1) == std::string::npos) {
+      std::fprintf(stderr, "no command %s; /help lists them\n", printable(message).c_str());
+    } else {
+      chat.ask(message, screen);
+    }
+  }
+}
+
+}  // namespace
+
+int command_chat(int argc, char** argv) {
+  CLI::App app("Talk to a model. Thinking is dimmed; Ctrl-C stops an answer; /help lists what else there is", "fathom chat");
+  app.footer("From a pipe every line is a message: echo \"2+2?\" | fathom chat DIR");
+  ModelOptions options;
+  SamplingOptions sampling;
+  std::string system;
+  int64_t max_tokens = 4096;
+  options.add(app);
+  sampling.add(app);
+  app.add_option("--system", system, "system message");
+  app.add_option("--max-tokens", max_tokens, "tokens of an answer at most")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+
+  const ModelConfig config = options.read_config();
+  const auto tokenizer = options.read_tokenizer();
+  if (!tokenizer)
+    fail_usage("chat", "'" + options.directory + "' has no tokenizer.json; `fathom generate --prompt-ids` works without");
+  if (first_invalid_utf8(system) >= 0) fail_usage("chat", "--system is not UTF-8");
+  const auto resolved = sampling.resolve(options.directory, config, tokenizer);
+  Decoder model = load_model(options.directory, options.numerics(config), /*training=*/false);
+  Chat chat(model, *tokenizer, resolved, sampling.seed, max_tokens, options.max_positions(config), system);
+  ChatScreen screen;
+  const auto counts = config.count_parameters();
+  char line[200];
+  std::snprintf(line, sizeof line, "%s, %.4g M parameters, %lld positions, %s. /help lists the commands.",
+                config.model_type.c_str(), static_cast<double>(counts.total) / 1e6, static_cast<long long>(chat.positions()),
+                model.numerics().identity().c_str());
+  screen.note(line);
+  catch_interrupts();
+  converse(chat, screen);
+  return 0;
+}
+
+}  // namespace fathom
