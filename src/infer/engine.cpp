@@ -1,7 +1,6 @@
 #include "infer/engine.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <string>
 #include <unordered_map>
@@ -191,9 +190,6 @@ void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden) {
       }
     });
   }
-  for (const SampledToken& token : sampled)
-    if (!std::isfinite(token.logp))
-      fail("infer", "the model's logits are not finite; the weights are damaged, or training diverged");
 }
 
 void Engine::Impl::publish(Sequence* sequence, const SampledToken& token) {

@@ -106,7 +106,7 @@ std::vector<int32_t> prompt_of(int64_t n, int32_t seed) {
 }
 
 TEST(Scheduler, AGroupComputesItsPromptOnce) {
-  for (const int64_t n : {10, 64, 100, 700}) {
+  for (const int64_t n : {1, 3, 10, 64, 100, 700}) {
     FakeEngine engine(256, 128, 64, true);
     std::vector<Sequence*> group;
     for (uint64_t i = 0; i < 16; ++i) group.push_back(engine.submit(prompt_of(n, 1), 20, i));
