@@ -106,7 +106,7 @@ std::vector<int32_t> PromptOptions::read(const ModelConfig& config, const std::o
     if (const int64_t at = first_invalid_utf8(input); at >= 0)
       fail_usage("cli", "the prompt is not UTF-8: byte " + std::to_string(at) +
                             " begins an ill-formed sequence; convert it first (iconv -t utf-8)");
-    prompt = tokenizer->encode(input, Tokenizer::Specials::kRecognise, /*add_bos=*/true);
+    prompt = tokenizer->encode(input, Tokenizer::Specials::kRecognise, /*add_bos=*/tokenizer->wants_bos());
     if (prompt.size() > 1 && prompt[0] == prompt[1] && prompt[0] == tokenizer->bos_id())
       prompt.erase(prompt.begin());  // the text brought its own
     if (prompt.empty()) fail_usage("cli", "the prompt is empty");
