@@ -18,7 +18,7 @@
 #include "cli/think_stream.h"
 #include "infer/engine.h"
 #include "ops/attention/attention.h"
-#include "text/chat_template.h"
+#include "text/chat_format.h"
 
 namespace fathom {
 namespace {
@@ -66,20 +66,24 @@ Input read_message(ChatScreen& screen, bool interactive, std::string& message) {
 
 class Chat {
  public:
-  Chat(Decoder& model, const Tokenizer& tokenizer, const SamplingOptions::Resolved& sampling, uint64_t seed, int64_t max_tokens,
-       int64_t max_positions, const std::string& system)
+  struct Options {
+    SamplingOptions::Resolved sampling;
+    uint64_t seed = 0;
+    int64_t max_tokens = 0, max_positions = 0;
+    std::string system;
+    bool think = true;
+  };
+  Chat(Decoder& model, const Tokenizer& tokenizer, const Options& options)
       : tokenizer_(tokenizer),
-        sampling_(sampling),
-        seed_(seed),
-        max_tokens_(max_tokens),
-        system_(system),
-        engine_(model, engine_config(model, max_positions, num_valid_tokens(model.config(), &tokenizer))) {
-    positions_ = std::min(max_positions, engine_.num_blocks() * kKeyBlock);
+        format_(tokenizer),
+        options_(options),
+        engine_(model, engine_config(model, options.max_positions, num_valid_tokens(model.config(), &tokenizer))) {
+    positions_ = std::min(options.max_positions, engine_.num_blocks() * kKeyBlock);
     reset();
   }
   void reset() {
     messages_.clear();
-    if (!system_.empty()) messages_.push_back({"system", system_});
+    if (!options_.system.empty()) messages_.push_back({"system", options_.system, ""});
   }
   int64_t positions() const { return positions_; }
   void ask(const std::string& text, ChatScreen& screen);
@@ -98,11 +102,9 @@ class Chat {
   std::vector<int32_t> render(ChatScreen& screen);
 
   const Tokenizer& tokenizer_;
-  const SamplingOptions::Resolved sampling_;
-  const uint64_t seed_;
-  const int64_t max_tokens_;
+  const ChatFormat format_;
+  const Options options_;
   int64_t positions_ = 0;
-  const std::string system_;
   std::vector<ChatMessage> messages_;
   Engine engine_;
   uint64_t turn_ = 0;
@@ -110,9 +112,9 @@ class Chat {
 
 std::vector<int32_t> Chat::render(ChatScreen& screen) {
   for (;;) {
-    std::vector<int32_t> prompt = render_chat(tokenizer_, messages_, /*add_generation_prompt=*/true);
+    std::vector<int32_t> prompt = format_.prompt(messages_, options_.think);
     if (static_cast<int64_t>(prompt.size()) + kMinAnswer <= positions_) return prompt;
-    const size_t first = system_.empty() ? 0 : 1;
+    const size_t first = options_.system.empty() ? 0 : 1;
     if (messages_.size() <= first + 1) return {};
     messages_.erase(messages_.begin() + static_cast<int64_t>(first), messages_.begin() + static_cast<int64_t>(first) + 2);
     screen.note("(the conversation has become too long: the oldest exchange is forgotten)");
@@ -120,7 +122,7 @@ std::vector<int32_t> Chat::render(ChatScreen& screen) {
 }
 
 void Chat::ask(const std::string& text, ChatScreen& screen) {
-  messages_.push_back({"user", text});
+  messages_.push_back({"user", text, ""});
   Request request;
   request.prompt = render(screen);
   if (request.prompt.empty()) {
@@ -128,18 +130,14 @@ void Chat::ask(const std::string& text, ChatScreen& screen) {
     std::fprintf(stderr, "that message is too long for the %lld positions of the model\n", static_cast<long long>(positions_));
     return;
   }
-  request.sampling = sampling_.params;
-  request.stop_ids = sampling_.stop_ids;
-  request.seed = seed_;
+  request.sampling = options_.sampling.params;
+  request.stop_ids = options_.sampling.stop_ids;
+  request.seed = options_.seed;
   request.sequence = turn_++;
-  request.max_tokens = std::min(max_tokens_, positions_ - static_cast<int64_t>(request.prompt.size()));
+  request.max_tokens = std::min(options_.max_tokens, positions_ - static_cast<int64_t>(request.prompt.size()));
 
-  const std::span<const int32_t> prompt_end =
-      std::span<const int32_t>(request.prompt).last(std::min<size_t>(8, request.prompt.size()));
-  std::string opened = tokenizer_.decode(prompt_end);
-  while (!opened.empty() && (opened.back() == '\n' || opened.back() == ' ')) opened.pop_back();
   std::string answer;
-  ThinkStream split(opened.ends_with("<think>"), [&](bool thinking, std::string_view part) {
+  ThinkStream split(options_.think, [&](bool thinking, std::string_view part) {
     if (!thinking) answer += part;
     screen.show(thinking, part);
   });
@@ -150,8 +148,9 @@ void Chat::ask(const std::string& text, ChatScreen& screen) {
   interrupts = 0;
   const uint64_t id = engine_.submit(std::move(request), [&](int32_t token, float) {
     if (tokens++ == 0) first = now_seconds();
-    const bool stop = std::find(sampling_.stop_ids.begin(), sampling_.stop_ids.end(), token) != sampling_.stop_ids.end();
-    if (!stop && !tokenizer_.is_special(token)) split.push(utf8.push(tokenizer_.token_bytes(token)));
+    const bool stop = std::find(options_.sampling.stop_ids.begin(), options_.sampling.stop_ids.end(), token) !=
+                      options_.sampling.stop_ids.end();
+    if (!stop && shown_token(tokenizer_, token)) split.push(utf8.push(tokenizer_.token_bytes(token)));
   });
   while (engine_.step())
     if (interrupts > 0) engine_.cancel(id);
@@ -162,7 +161,7 @@ void Chat::ask(const std::string& text, ChatScreen& screen) {
   const double end = now_seconds();
   const Completion completion = engine_.take(id);
   const size_t begin = answer.find_first_not_of('\n');
-  messages_.push_back({"assistant", begin == std::string::npos ? "" : answer.substr(begin)});
+  messages_.push_back({"assistant", begin == std::string::npos ? "" : answer.substr(begin), ""});
   char line[128];
   std::snprintf(
       line, sizeof line, "(%lld tokens, %.1f tokens/s%s)", static_cast<long long>(tokens),
@@ -231,9 +230,11 @@ int command_chat(int argc, char** argv) {
   SamplingOptions sampling;
   std::string system;
   int64_t max_tokens = 4096;
+  bool no_think = false;
   options.add(app);
   sampling.add(app);
   app.add_option("--system", system, "system message");
+  app.add_flag("--no-think", no_think, "answer at once: the prompt does not open <think>");
   app.add_option("--max-tokens", max_tokens, "tokens of an answer at most")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();
@@ -244,9 +245,17 @@ int command_chat(int argc, char** argv) {
   if (!tokenizer)
     fail_usage("chat", "'" + options.directory + "' has no tokenizer.json; `fathom generate --prompt-ids` works without");
   if (first_invalid_utf8(system) >= 0) fail_usage("chat", "--system is not UTF-8");
+  ChatFormat check(*tokenizer);  // whether the tokenizer can hold a conversation, before the weights are read
   const auto resolved = sampling.resolve(options.directory, config, tokenizer);
   Decoder model = load_model(options.directory, options.numerics(config), /*training=*/false);
-  Chat chat(model, *tokenizer, resolved, sampling.seed, max_tokens, options.max_positions(config), system);
+  Chat::Options chat_options;
+  chat_options.sampling = resolved;
+  chat_options.seed = sampling.seed;
+  chat_options.max_tokens = max_tokens;
+  chat_options.max_positions = options.max_positions(config);
+  chat_options.system = system;
+  chat_options.think = !no_think;
+  Chat chat(model, *tokenizer, chat_options);
   ChatScreen screen;
   const auto counts = config.count_parameters();
   char line[200];

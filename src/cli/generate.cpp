@@ -29,16 +29,21 @@ const char* reason_name(FinishReason reason) {
 }
 
 // The text without its stop token.
-std::string text_of(const std::optional<Tokenizer>& tokenizer, const Completion& completion, bool show_special) {
+std::string text_of(const Tokenizer& tokenizer, const Completion& completion, bool show_special) {
   std::span<const int32_t> ids = completion.ids;
   if (completion.reason == FinishReason::kStop && !show_special) ids = ids.first(ids.size() - 1);
-  return tokenizer->decode(ids, /*skip_special=*/!show_special);
+  std::string bytes;
+  for (const int32_t id : ids)
+    if (show_special || shown_token(tokenizer, id)) bytes += tokenizer.token_bytes(id);
+  Utf8Stream utf8;
+  const std::string whole = utf8.push(bytes);
+  return whole + utf8.flush();
 }
 
 Json to_json(const Completion& completion, const std::optional<Tokenizer>& tokenizer, bool show_special) {
   Json json;
   json["token_ids"] = completion.ids;
-  json["text"] = tokenizer ? Json(text_of(tokenizer, completion, show_special)) : Json(nullptr);
+  json["text"] = tokenizer ? Json(text_of(*tokenizer, completion, show_special)) : Json(nullptr);
   json["logprobs"] = completion.logps;
   json["finish_reason"] = reason_name(completion.reason);
   return json;
@@ -120,7 +125,7 @@ int command_generate(int argc, char** argv) {
     if (!tokenizer) {
       std::printf(timing.tokens == 1 ? "%d" : ",%d", id);
     } else if (show_special ||
-               (!tokenizer->is_special(id) && std::find(stop_ids.begin(), stop_ids.end(), id) == stop_ids.end())) {
+               (shown_token(*tokenizer, id) && std::find(stop_ids.begin(), stop_ids.end(), id) == stop_ids.end())) {
       const std::string text = utf8.push(tokenizer->token_bytes(id));
       std::fwrite(text.data(), 1, text.size(), stdout);
     }
@@ -174,7 +179,7 @@ int command_generate(int argc, char** argv) {
       std::printf("--- %lld of %lld (%zu tokens, %s)\n", static_cast<long long>(i + 1), static_cast<long long>(n),
                   completion.ids.size(), reason_name(completion.reason));
       if (tokenizer) {
-        std::printf("%s\n", text_of(tokenizer, completion, show_special).c_str());
+        std::printf("%s\n", text_of(*tokenizer, completion, show_special).c_str());
       } else {
         for (size_t t = 0; t < completion.ids.size(); ++t) std::printf(t == 0 ? "%d" : ",%d", completion.ids[t]);
         std::printf("\n");

@@ -173,6 +173,10 @@ int64_t num_valid_tokens(const ModelConfig& config, const Tokenizer* tokenizer) 
   return tokenizer ? std::min<int64_t>(config.vocab_size, tokenizer->vocab_size()) : config.vocab_size;
 }
 
+bool shown_token(const Tokenizer& tokenizer, int32_t id) {
+  return !tokenizer.is_special(id) || id == tokenizer.id_of("<think>") || id == tokenizer.id_of("</think>");
+}
+
 std::string token_text(const std::optional<Tokenizer>& tokenizer, int32_t id) {
   return tokenizer && id < tokenizer->vocab_size() ? printable(tokenizer->token_bytes(id), 24) : std::string();
 }
