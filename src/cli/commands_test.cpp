@@ -1,0 +1,330 @@
+// The program as a user runs it, on a tiny model with random weights: results, and what bad input is told.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include "base/json.h"
+#include "base/test_folder.h"
+#include "checkpoint/hf_directory.h"
+#include "checkpoint/safetensors.h"
+#include "text/chat_format.h"
+
+namespace fathom {
+namespace {
+
+std::string program() { return std::filesystem::read_symlink("/proc/self/exe").parent_path().string() + "/fathom"; }
+
+struct Result {
+  int code = -1;
+  std::string out, err;
+};
+
+class Commands : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    if (!file_exists(program())) return;
+    folder_ = new TestFolder;
+    TokenizerTraining training;
+    training.vocab_size = 300;
+    training.special_tokens = deepseek_r1_control_tokens();
+    training.bos_token = training.special_tokens[0];
+    training.eos_token = training.special_tokens[1];
+    training.pad_token = training.special_tokens[2];
+    training.chat_template = deepseek_r1_chat_template();
+    const std::string_view texts[] = {"two and two are four, and four and four are eight; the rest is silence"};
+    make_directories(model());
+    train_tokenizer(texts, training, model());
+    ModelConfig c;
+    c.model_type = "deepseek_v3";
+    c.torch_dtype = "float32";
+    c.vocab_size = 320;  // more than the tokenizer has: padding
+    c.hidden_size = 32;
+    c.intermediate_size = 64;
+    c.num_hidden_layers = 2;
+    c.num_attention_heads = c.num_key_value_heads = 2;
+    c.max_position_embeddings = 256;
+    c.kv_lora_rank = 16;
+    c.qk_nope_head_dim = 16;
+    c.qk_rope_head_dim = 8;
+    c.v_head_dim = 16;
+    c.n_routed_experts = 4;
+    c.n_shared_experts = 1;
+    c.num_experts_per_tok = 2;
+    c.moe_intermediate_size = 32;
+    c.first_k_dense_replace = 1;
+    c.topk_method = "noaux_tc";
+    c.scoring_func = "sigmoid";
+    c.num_nextn_predict_layers = 1;
+    c.bos_token_id = 0;
+    c.eos_token_ids = {1};
+    c.pad_token_id = 2;
+    Decoder decoder(c, Numerics{});
+    decoder.allocate(DType::kF32);
+    decoder.init_weights(5, 0.1);
+    save_model(decoder, model(), DType::kF32, "");
+  }
+  static void TearDownTestSuite() {
+    delete folder_;
+    folder_ = nullptr;
+  }
+  void SetUp() override {
+    if (!folder_) GTEST_SKIP() << "no " << program() << ": build the target `fathom` first";
+  }
+  static std::string model() { return *folder_ / "model"; }
+  static std::string path(const std::string& name) { return *folder_ / name; }
+
+  static Result run(const std::vector<std::string>& arguments, const std::string& input = "") {
+    write_file_atomic(path("stdin"), input);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::dup2(::open(path("stdin").c_str(), O_RDONLY), 0);
+      ::dup2(::open(path("stdout").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 1);
+      ::dup2(::open(path("stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
+      execute(arguments);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_file(path("stdout")), read_file(path("stderr"))};
+  }
+  [[noreturn]] static void execute(const std::vector<std::string>& arguments) {
+    const std::string name = program();
+    std::vector<char*> argv = {const_cast<char*>(name.c_str())};
+    for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
+    argv.push_back(nullptr);
+    ::execv(name.c_str(), argv.data());
+    ::_exit(127);
+  }
+  static Json json(const Result& result) {
+    EXPECT_EQ(result.code, 0) << result.err;
+    return parse_json(result.out, "stdout");
+  }
+  // Bad input: status 2 and a message that holds `what`; nothing on stdout.
+  static void expect_refused(const std::vector<std::string>& arguments, const std::string& what,
+                             const std::string& input = "") {
+    const Result result = run(arguments, input);
+    EXPECT_EQ(result.code, 2) << arguments[0] << ": " << result.err;
+    EXPECT_NE(result.err.find(what), std::string::npos) << result.err;
+    EXPECT_EQ(result.out, "");
+  }
+
+  static TestFolder* folder_;
+};
+TestFolder* Commands::folder_ = nullptr;
+
+TEST_F(Commands, GenerateTellsTokensTextAndLogProbabilities) {
+  const Json one = json(
+      run({"generate", model(), "--prompt", "two and", "--max-tokens", "12", "--temperature", "0", "--ignore-eos", "--json"}));
+  EXPECT_EQ(one.at("token_ids").size(), 12u);
+  EXPECT_EQ(one.at("logprobs").size(), 12u);
+  EXPECT_EQ(one.at("finish_reason"), "length");
+  EXPECT_TRUE(one.at("text").is_string());
+  EXPECT_GT(one.at("tokens_per_second").get<double>(), 0);
+  for (const Json& id : one.at("token_ids")) EXPECT_LT(id.get<int>(), 300);  // never a padding row
+  // The prompt on stdin, and as ids.
+  EXPECT_EQ(json(run({"generate", model(), "--max-tokens", "12", "--temperature", "0", "--ignore-eos", "--json"}, "two and\n"))
+                .at("token_ids"),
+            one.at("token_ids"));
+  std::string ids;
+  for (const int32_t id : Tokenizer::from_directory(model()).encode("two and", Tokenizer::Specials::kRecognise, true))
+    ids += (ids.empty() ? "" : ",") + std::to_string(id);
+  EXPECT_EQ(json(run({"generate", model(), "--prompt-ids", ids, "--max-tokens", "12", "--temperature", "0", "--ignore-eos",
+                      "--json"}))
+                .at("token_ids"),
+            one.at("token_ids"));
+  // Streamed: the same text.
+  const Result plain =
+      run({"generate", model(), "--prompt", "two and", "--max-tokens", "12", "--temperature", "0", "--ignore-eos"});
+  EXPECT_EQ(plain.out, one.at("text").get<std::string>() + "\n");
+}
+
+TEST_F(Commands, GenerateIsASeedsFunction) {
+  const std::vector<std::string> base = {"generate", model(),         "--prompt", "two",    "--max-tokens",
+                                         "20",       "--temperature", "1",        "--json", "--ignore-eos"};
+  auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), base.begin(), base.end());
+    return json(run(more));
+  };
+  const Json a = with({"--seed", "1"}), b = with({"--seed", "1", "--threads", "1"}), c = with({"--seed", "2"});
+  EXPECT_EQ(a.at("token_ids"), b.at("token_ids"));
+  EXPECT_EQ(a.at("logprobs"), b.at("logprobs"));
+  EXPECT_NE(a.at("token_ids"), c.at("token_ids"));
+  const Json several = with({"--seed", "1", "--n", "5"});
+  ASSERT_EQ(several.at("completions").size(), 5u);
+  EXPECT_EQ(several.at("completions")[0].at("token_ids"), a.at("token_ids"));
+  EXPECT_NE(several.at("completions")[1].at("token_ids"), a.at("token_ids"));
+  const Json bf16 = with({"--seed", "1", "--dtype", "bf16", "--mla", "absorbed"});
+  EXPECT_NE(bf16.at("numerics"), a.at("numerics"));
+}
+
+TEST_F(Commands, LogitsWritesATensorAndTellsTheLoss) {
+  const Json result =
+      json(run({"logits", model(), "--prompt-ids", "0,50,60,70", "--mtp", "--json", "--out", path("l.safetensors")}));
+  EXPECT_EQ(result.at("logprobs").size(), 3u);
+  double sum = 0;
+  for (const Json& l : result.at("logprobs")) sum -= l.get<double>();
+  EXPECT_NEAR(result.at("loss").get<double>(), sum / 3, 1e-6);
+  EXPECT_EQ(result.at("mtp").at("logprobs").size(), 2u);
+  const SafetensorsFile file = SafetensorsFile::open(path("l.safetensors"));
+  const auto* entry = file.find("logits");
+  ASSERT_NE(entry, nullptr);
+  EXPECT_EQ(entry->shape, (std::vector<int64_t>{4, 320}));
+  const Tensor logits = file.tensor(*entry);
+  double total = 0;
+  for (int v = 0; v < 320; ++v) total += std::exp(static_cast<double>(logits.row<float>(0)[v]));
+  EXPECT_NEAR(result.at("logprobs")[0].get<double>(), static_cast<double>(logits.row<float>(0)[50]) - std::log(total), 1e-5);
+  ASSERT_NE(file.find("mtp_logits"), nullptr);
+  EXPECT_EQ(file.find("mtp_logits")->shape, (std::vector<int64_t>{3, 320}));
+  const Result table = run({"logits", model(), "--prompt", "two and"});
+  EXPECT_EQ(table.code, 0);
+  EXPECT_NE(table.out.find("loss: "), std::string::npos);
+  const Result one = run({"logits", model(), "--prompt-ids", "7"});
+  EXPECT_EQ(one.code, 0);
+  EXPECT_NE(one.out.find("too few tokens"), std::string::npos);
+}
+
+TEST_F(Commands, BadInputIsToldWhatIsWrong) {
+  for (const std::string command : {"generate", "logits"}) {
+    expect_refused({command, "/nowhere/at/all", "--prompt-ids", "1"}, "/nowhere/at/all");
+    expect_refused({command, model() + "/config.json", "--prompt-ids", "1"}, "not a directory");
+    expect_refused({command, *folder_ / ".", "--prompt-ids", "1"}, "no config.json");
+    expect_refused({command, model(), "--prompt-ids", "1,320"}, "320");
+    expect_refused({command, model(), "--prompt-ids", "1,x"}, "'x'");
+    expect_refused({command, model(), "--prompt-ids", "1,-3"}, "-3");
+    expect_refused({command, model(), "--prompt-ids", ","}, "no id");
+    expect_refused({command, model(), "--prompt", "ab\xff"}, "UTF-8");
+    expect_refused({command, model(), "--prompt", "a", "--prompt-ids", "1"}, "--prompt");
+    expect_refused({command, model(), "--prompt-ids", "1", "--dtype", "f17"}, "f17");
+    std::string many = "1";
+    for (int i = 0; i < 256; ++i) many += ",1";
+    expect_refused({command, model(), "--prompt-ids", many}, "256");
+  }
+  expect_refused({"generate", model()}, "UTF-8", "\xc3");
+  expect_refused({"generate", model(), "--prompt-ids", "1", "--temperature", "-1"}, "temperature");
+  expect_refused({"generate", model(), "--prompt-ids", "1", "--max-tokens", "0"}, "max-tokens");
+  expect_refused({"logits", model()}, "--prompt");
+  expect_refused({"chat", "/nowhere/at/all"}, "/nowhere/at/all");
+  std::string full = "1";
+  for (int i = 0; i < 255; ++i) full += ",1";
+  expect_refused({"generate", model(), "--prompt-ids", full}, "fills all 256");
+  EXPECT_EQ(run({"logits", model(), "--prompt-ids", full}).code, 0);
+  EXPECT_EQ(run({"logits", model(), "--prompt-ids", full + ",1,1", "--allow-long"}).code, 0);
+}
+
+TEST_F(Commands, BrokenDirectoriesAreRefused) {
+  auto copy = [&](const std::string& name) {
+    std::filesystem::copy(model(), path(name));
+    return path(name);
+  };
+  const std::string cut = copy("cut");
+  std::filesystem::resize_file(cut + "/model.safetensors", 5000);
+  expect_refused({"generate", cut, "--prompt-ids", "1"}, "model.safetensors");
+  const std::string no_weights = copy("no_weights");
+  std::filesystem::remove(no_weights + "/model.safetensors");
+  expect_refused({"generate", no_weights, "--prompt-ids", "1"}, "safetensors");
+  const std::string broken_config = copy("broken_config");
+  write_file_atomic(broken_config + "/config.json", "{\"model_type\": ");
+  expect_refused({"generate", broken_config, "--prompt-ids", "1"}, "config.json");
+  const std::string sampling = copy("sampling");
+  write_file_atomic(sampling + "/generation_config.json", "{\"temperature\": \"hot\"}");
+  expect_refused({"generate", sampling, "--prompt-ids", "1"}, "temperature");
+  const std::string no_tokenizer = copy("no_tokenizer");
+  std::filesystem::remove(no_tokenizer + "/tokenizer.json");
+  expect_refused({"generate", no_tokenizer, "--prompt", "a"}, "tokenizer.json");
+  expect_refused({"chat", no_tokenizer}, "tokenizer.json");
+  EXPECT_TRUE(json(run({"generate", no_tokenizer, "--prompt-ids", "1", "--json", "--max-tokens", "3"})).at("text").is_null());
+}
+
+TEST_F(Commands, ChatWorksInAPipe) {
+  const Result a = run({"chat", model(), "--temperature", "0", "--max-tokens", "8"},
+                       "two and two?\n/help\n/wrong\n\nand four\\\nand four?\n/reset\ntwo and two?\n/quit\nnever\n");
+  EXPECT_EQ(a.code, 0) << a.err;
+  EXPECT_NE(a.out.find("<think>"), std::string::npos);
+  EXPECT_NE(a.out.find("/reset"), std::string::npos);
+  EXPECT_NE(a.err.find("no command /wrong"), std::string::npos);
+  EXPECT_EQ(a.out.find("\x1b"), std::string::npos);
+  const Result first = run({"chat", model(), "--temperature", "0", "--max-tokens", "8"}, "two and two?\n");
+  EXPECT_EQ(a.out.substr(0, first.out.size()), first.out);
+  EXPECT_EQ(a.out.substr(a.out.size() - first.out.size()), first.out);  // after /reset the conversation is new
+  EXPECT_EQ(run({"chat", model()}, "").code, 0);
+}
+
+// In a terminal: dimmed thinking, Ctrl-C stops the answer and not the program, twice at the prompt ends it.
+TEST_F(Commands, ChatInATerminal) {
+  int terminal = -1;
+  const pid_t child = ::forkpty(&terminal, nullptr, nullptr, nullptr);
+  if (child == 0) {
+    ::unsetenv("NO_COLOR");
+    execute({"chat", model(), "--max-tokens", "200", "--temperature", "1"});
+  }
+  std::string screen;
+  size_t seen = 0;
+  auto wait_for = [&](const std::string& text) {
+    for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+         std::chrono::steady_clock::now() < end;) {
+      if (const size_t at = screen.find(text, seen); at != std::string::npos) {
+        seen = at + text.size();
+        return true;
+      }
+      pollfd p{terminal, POLLIN, 0};
+      if (::poll(&p, 1, 100) <= 0) continue;
+      char buffer[4096];
+      const ssize_t n = ::read(terminal, buffer, sizeof buffer);
+      if (n <= 0) break;
+      screen.append(buffer, static_cast<size_t>(n));
+    }
+    return screen.find(text, seen) != std::string::npos;
+  };
+  auto type = [&](const std::string& text) {
+    EXPECT_EQ(::write(terminal, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  };
+  const std::string prompt = "\x1b[1m> \x1b[0m";
+  EXPECT_TRUE(wait_for(prompt));
+  type("two and two?\n");
+  EXPECT_TRUE(wait_for("\x1b[2m"));  // thinking is dimmed
+  EXPECT_TRUE(wait_for("tokens/s"));
+  EXPECT_TRUE(wait_for(prompt));
+  type("again?\n");
+  EXPECT_TRUE(wait_for("\x1b[2m"));
+  type("\x03");  // while it answers, or just after: never the end of the program
+  EXPECT_TRUE(wait_for(prompt));
+  type("still there?\n");
+  EXPECT_TRUE(wait_for("tokens/s"));
+  EXPECT_TRUE(wait_for(prompt));
+  type("\x03");
+  EXPECT_TRUE(wait_for("Ctrl-C again"));
+  EXPECT_TRUE(wait_for(prompt));
+  type("\x03");
+  int status = 0;
+  for (int i = 0; i < 100 && ::waitpid(child, &status, WNOHANG) == 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << screen;
+  ::kill(child, SIGKILL);
+  ::close(terminal);
+}
+
+TEST_F(Commands, HelpAndUsage) {
+  const Result help = run({"--help"});
+  EXPECT_EQ(help.code, 0);
+  for (const char* name : {"demo", "info", "doctor", "tokenizer", "train", "logits", "generate", "chat", "bench", "runs"})
+    EXPECT_NE(help.out.find(name), std::string::npos);
+  EXPECT_EQ(run({}).code, 2);
+  EXPECT_EQ(run({"frobnicate"}).code, 2);
+  for (const std::string command : {"generate", "logits", "chat"}) {
+    EXPECT_EQ(run({command, "--help"}).code, 0);
+    EXPECT_EQ(run({command}).code, 2);
+    EXPECT_EQ(run({command, model(), "--no-such-flag"}).code, 2);
+  }
+}
+
+}  // namespace
+}  // namespace fathom
