@@ -100,7 +100,7 @@ std::vector<Request> mixed_requests(int64_t vocab) {
     if (rng.next_below(4) == 0) r.sampling.top_k = 1 + static_cast<int32_t>(rng.next_below(20));
     if (rng.next_below(4) == 0) r.sampling.top_p = 0.8f;
     if (rng.next_below(4) == 0) r.sampling.min_p = 0.05f;
-    r.max_tokens = 1 + static_cast<int64_t>(rng.next_below(40));
+    r.max_tokens = 1 + static_cast<int64_t>(rng.next_below(rng.next_below(6) == 0 ? 200 : 40));
     if (rng.next_below(2) == 0) r.stop_ids = {5, 17, 40};
     r.seed = 3;
     r.step = rng.next_below(3);
@@ -126,7 +126,7 @@ std::vector<Completion> alone(Decoder& model, const std::vector<Request>& reques
   std::vector<Completion> completions;
   for (const Request& request : requests) {
     EngineConfig config;
-    config.cache_blocks = 4;
+    config.cache_blocks = 8;
     config.prefix_sharing = false;
     completions.push_back(Engine(model, config).generate({request})[0]);
   }
