@@ -150,7 +150,7 @@ void Chat::ask(const std::string& text, ChatScreen& screen) {
     if (tokens++ == 0) first = now_seconds();
     const bool stop = std::find(options_.sampling.stop_ids.begin(), options_.sampling.stop_ids.end(), token) !=
                       options_.sampling.stop_ids.end();
-    if (!stop && shown_token(tokenizer_, token)) split.push(utf8.push(tokenizer_.token_bytes(token)));
+    if (!stop) split.push(utf8.push(shown_bytes(tokenizer_, token)));
   });
   while (engine_.step())
     if (interrupts > 0) engine_.cancel(id);

@@ -33,8 +33,7 @@ std::string text_of(const Tokenizer& tokenizer, const Completion& completion, bo
   std::span<const int32_t> ids = completion.ids;
   if (completion.reason == FinishReason::kStop && !show_special) ids = ids.first(ids.size() - 1);
   std::string bytes;
-  for (const int32_t id : ids)
-    if (show_special || shown_token(tokenizer, id)) bytes += tokenizer.token_bytes(id);
+  for (const int32_t id : ids) bytes += shown_bytes(tokenizer, id, show_special);
   Utf8Stream utf8;
   const std::string whole = utf8.push(bytes);
   return whole + utf8.flush();
@@ -112,7 +111,8 @@ int command_generate(int argc, char** argv) {
   }
   Decoder model = load_model(options.directory, options.numerics(config), /*training=*/false);
   EngineConfig engine_options = engine_config(model, static_cast<int64_t>(prompt.size()) + max_tokens, n);
-  engine_options.num_valid = num_valid_tokens(config, tokenizer ? &*tokenizer : nullptr);
+  // Text in, text out: padding of the vocabulary is not drawn. Ids in: the model alone decides.
+  if (!prompt_options.has_ids) engine_options.num_valid = num_valid_tokens(config, tokenizer ? &*tokenizer : nullptr);
   Engine engine(model, engine_options);
 
   const bool stream = !json && n == 1;
@@ -124,9 +124,8 @@ int command_generate(int argc, char** argv) {
     if (!stream) return;
     if (!tokenizer) {
       std::printf(timing.tokens == 1 ? "%d" : ",%d", id);
-    } else if (show_special ||
-               (shown_token(*tokenizer, id) && std::find(stop_ids.begin(), stop_ids.end(), id) == stop_ids.end())) {
-      const std::string text = utf8.push(tokenizer->token_bytes(id));
+    } else if (show_special || std::find(stop_ids.begin(), stop_ids.end(), id) == stop_ids.end()) {
+      const std::string text = utf8.push(shown_bytes(*tokenizer, id, show_special));
       std::fwrite(text.data(), 1, text.size(), stdout);
     }
     flush_stdout();

@@ -55,10 +55,10 @@ void ModelOptions::add(CLI::App& app) {
 }
 
 ModelConfig ModelOptions::read_config() const {
-  if (!file_exists(directory)) fail_usage("cli", "there is no '" + printable(directory) + "'; give a model directory");
-  if (!is_directory(directory))
+  if (file_exists(directory))
     fail_usage("cli",
                "'" + printable(directory) + "' is not a directory; give the folder that holds config.json and *.safetensors");
+  if (!is_directory(directory)) fail_usage("cli", "there is no '" + printable(directory) + "'; give a model directory");
   if (!file_exists(directory + "/config.json"))
     fail_usage("cli", "'" + printable(directory) + "' has no config.json: it is not a model directory");
   return ModelConfig::from_file(directory + "/config.json");
@@ -84,7 +84,8 @@ int64_t ModelOptions::max_positions(const ModelConfig& config) const {
 void PromptOptions::add(CLI::App& app, bool from_stdin) {
   from_stdin_ = from_stdin;
   auto* by_ids = app.add_option_function<std::string>(
-      "--prompt-ids", [this](const std::string& s) { ids = s, has_ids = true; }, "token ids: 1,2,3; nothing is added to them");
+      "--prompt-ids", [this](const std::string& s) { ids = s, has_ids = true; },
+      "token ids: 1,2,3; nothing is added, and ids that the tokenizer does not know may follow");
   auto* by_text = app.add_option_function<std::string>(
       "--prompt", [this](const std::string& s) { text = s, has_text = true; },
       from_stdin ? "text; special tokens in it are recognised. Neither given: the text on stdin"
@@ -173,8 +174,10 @@ int64_t num_valid_tokens(const ModelConfig& config, const Tokenizer* tokenizer) 
   return tokenizer ? std::min<int64_t>(config.vocab_size, tokenizer->vocab_size()) : config.vocab_size;
 }
 
-bool shown_token(const Tokenizer& tokenizer, int32_t id) {
-  return !tokenizer.is_special(id) || id == tokenizer.id_of("<think>") || id == tokenizer.id_of("</think>");
+std::string shown_bytes(const Tokenizer& tokenizer, int32_t id, bool show_special) {
+  if (id >= tokenizer.vocab_size()) return "";  // padding of the model's vocabulary
+  const bool hidden = tokenizer.is_special(id) && id != tokenizer.id_of("<think>") && id != tokenizer.id_of("</think>");
+  return hidden && !show_special ? "" : tokenizer.token_bytes(id);
 }
 
 std::string token_text(const std::optional<Tokenizer>& tokenizer, int32_t id) {

@@ -49,8 +49,9 @@ struct SamplingOptions {
 
 // Vocabulary rows beyond the tokenizer's last id are padding: never drawn.
 int64_t num_valid_tokens(const ModelConfig& config, const Tokenizer* tokenizer);
-// Special tokens are not shown, but the tags around thinking are: some tokenizers mark them special, some do not.
-bool shown_token(const Tokenizer& tokenizer, int32_t id);
+// The bytes to print for a token. Special tokens are left out unless `show_special`, but the tags around thinking are shown:
+// some tokenizers mark them special, some do not. Empty too for ids that the tokenizer does not know.
+std::string shown_bytes(const Tokenizer& tokenizer, int32_t id, bool show_special = false);
 std::string token_text(const std::optional<Tokenizer>& tokenizer, int32_t id);  // printable, for tables
 void flush_stdout();  // Error where the result could not be written (full disk)
 
