@@ -1,5 +1,6 @@
 #include "base/config.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -258,13 +260,31 @@ class Reader : public ConfigFields {
   std::vector<std::string> known_, all_paths_;
 };
 
+// Counts nothing and builds nothing: to see whether a second document follows.
+struct NoEvents : YAML::EventHandler {
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
 YAML::Node parse_yaml(const std::string& text, const std::string& source) {
   if (const int64_t bad = first_invalid_utf8(text); bad >= 0)
     refuse(source + ":" + std::to_string(1 + std::count(text.begin(), text.begin() + bad, '\n')), "not UTF-8");
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-    if (documents.size() > 1) refuse(source, "holds " + std::to_string(documents.size()) + " YAML documents; one is expected");
-    return documents.empty() ? YAML::Node(YAML::NodeType::Undefined) : documents[0];
+    // yaml-cpp's LoadAll never ends on stray text such as ",", which it takes for documents without end: two are enough here.
+    std::istringstream stream(text);
+    YAML::Parser parser(stream);
+    NoEvents ignored;
+    if (!parser.HandleNextDocument(ignored)) return YAML::Node(YAML::NodeType::Undefined);
+    if (parser.HandleNextDocument(ignored))
+      refuse(source, "something follows the first YAML document (a line `---`, or stray text); one is expected");
+    return YAML::Load(text);
   } catch (const YAML::Exception& e) {
     refuse(source + (e.mark.line >= 0 ? ":" + std::to_string(e.mark.line + 1) : ""), "not YAML: " + e.msg);
   }

@@ -96,6 +96,10 @@ Decoder load_model(const std::string& directory, const Numerics& numerics, bool 
   Decoder model(config, numerics);
   model.allocate(dtype);
   std::vector<NamedTensor> wanted = model.named_tensors();
+  // Copies are views of their original's memory: the original is read, a copy in the file is compared.
+  wanted.erase(
+      std::remove_if(wanted.begin(), wanted.end(), [&](const NamedTensor& t) { return !original_of(t.name, config).empty(); }),
+      wanted.end());
   std::vector<std::string> missing, superfluous;
   std::set<std::string> known;
   for (const NamedTensor& tensor : wanted) {
@@ -141,19 +145,11 @@ void save_model(Decoder& model, const std::string& directory, DType dtype, const
   config.torch_dtype = dtype == DType::kF32 ? "float32" : "bfloat16";
 
   std::vector<SafetensorsItem> items;
-  std::map<std::string, Tensor> by_name;
   for (const NamedTensor& tensor : model.named_tensors()) {
     CHECK(tensor.value.defined());
     // The router's bias is small beside its differences: it stays F32, as published.
     items.push_back({tensor.name, tensor.value, ends_with(tensor.name, "e_score_correction_bias") ? DType::kF32 : dtype});
-    by_name[tensor.name] = tensor.value;
   }
-  // The published MTP layer brings its copies of embedding and head.
-  for (int64_t i = 0; i < config.num_nextn_predict_layers; ++i)
-    for (const char* part : {".embed_tokens.weight", ".shared_head.head.weight"}) {
-      const std::string name = "model.layers." + std::to_string(config.num_hidden_layers + i) + part;
-      if (!by_name.count(name)) items.push_back({name, by_name.at(original_of(name, config)), dtype});
-    }
   write_safetensors(directory + "/model.safetensors", items, {{"format", "pt"}});
   write_file_atomic(directory + "/config.json", config.to_json_text());
 

@@ -4,7 +4,8 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <cmath>
+#include <bit>
+#include <charconv>
 #include <cstdio>
 
 #include "base/error.h"
@@ -19,18 +20,21 @@ constexpr const char* kTensors = "trainer/state.safetensors";
 constexpr const char* kScalars = "trainer/state.json";
 constexpr const char* kManifest = "trainer/manifest.json";
 
-// --- scalars: JSON numbers; NaN and infinities, which JSON has not, as texts
+// --- scalars: a real is its text for people and its bits for us (NaN, infinities and denormals survive, whatever FTZ does)
 
 Json real_to_json(double value) {
-  if (std::isnan(value)) return "nan";
-  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
-  return value;
+  char text[40], bits[20];
+  std::snprintf(text, sizeof text, "%.17g", value);
+  std::snprintf(bits, sizeof bits, "%016llx", static_cast<unsigned long long>(std::bit_cast<uint64_t>(value)));
+  return {text, bits};
 }
 double real_from_json(const Json& value) {
-  if (value.is_number()) return value.get<double>();
-  if (value == "nan") return NAN;
-  if (value == "inf" || value == "-inf") return value == "inf" ? INFINITY : -INFINITY;
-  fail("checkpoint", "a real is " + printable(value.dump(), 40));
+  const std::string bits = value.at(1).get<std::string>();
+  uint64_t word = 0;
+  const auto read = std::from_chars(bits.data(), bits.data() + bits.size(), word, 16);
+  if (read.ec != std::errc() || read.ptr != bits.data() + bits.size())
+    fail("checkpoint", "a real has the bits '" + printable(bits, 40) + "'");
+  return std::bit_cast<double>(word);
 }
 std::string scalars_to_json(const StateScalars& scalars) {
   Json json = {{"integers", Json::object()}, {"reals", Json::object()}, {"texts", Json::object()}};

@@ -1,0 +1,162 @@
+#include "checkpoint/hf_directory.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "base/json.h"
+#include "base/test_folder.h"
+#include "checkpoint/safetensors.h"
+
+namespace fathom {
+namespace {
+
+std::string models() {
+  const char* set = std::getenv("FATHOM_FIXTURES");
+  return (set ? std::string(set) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures")) + "/models";
+}
+// Every model folder but those in FP8.
+std::vector<std::string> model_folders() {
+  std::vector<std::string> folders;
+  if (!is_directory(models())) return folders;
+  for (const auto& name : list_directory(models())) {
+    const std::string folder = models() + "/" + name;
+    if (file_exists(folder + "/config.json") && !read_json_file(folder + "/config.json").contains("quantization_config"))
+      folders.push_back(folder);
+  }
+  return folders;
+}
+
+// What is saved is what was loaded, bit for bit and name for name, through F32 values and through BF16 ones.
+TEST(HfDirectory, RoundTripsEveryModelFixture) {
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  for (const auto& folder : model_folders()) {
+    TestFolder out;
+    Decoder model = load_model(folder, Numerics{}, /*training=*/true);
+    save_model(model, out.path(), DType::kBF16, folder);
+    const auto before = SafetensorsDirectory::open(folder), after = SafetensorsDirectory::open(out.path());
+    EXPECT_EQ(before.tensors().size(), after.tensors().size()) << folder;
+    for (const auto& [name, a] : before.tensors()) {
+      const auto it = after.tensors().find(name);
+      ASSERT_NE(it, after.tensors().end()) << folder << " " << name;
+      const auto& b = it->second;
+      ASSERT_EQ(a.entry->dtype, b.entry->dtype) << name;
+      ASSERT_EQ(a.entry->shape, b.entry->shape) << name;
+      ASSERT_EQ(std::memcmp(a.tensor().raw(), b.tensor().raw(), static_cast<size_t>(a.entry->end - a.entry->begin)), 0)
+          << folder << " " << name;
+    }
+    EXPECT_EQ(read_file(out / "tokenizer.json"), read_file(folder + "/tokenizer.json"));
+    EXPECT_EQ(read_file(out / "generation_config.json"), read_file(folder + "/generation_config.json"));
+    // What was written loads again, for inference in BF16 too.
+    EXPECT_TRUE(load_model(out.path(), Numerics{Compute::kBF16}, false).prepacked());
+  }
+}
+
+// A V3 with MTP: the published copies of embedding and head are written, and must be copies when read.
+TEST(HfDirectory, MtpCopiesAreWrittenAndChecked) {
+  const std::string source = models() + "/dsv3-tiny";
+  if (!is_directory(source)) GTEST_SKIP() << "no fixture at " << source;
+  Json json = read_json_file(source + "/config.json");
+  json["num_nextn_predict_layers"] = 1;
+  Decoder model(ModelConfig::from_json_text(json.dump(), "test"), Numerics{});
+  model.allocate(DType::kF32);
+  model.init_weights(1, 0.02);
+  TestFolder folder;
+  save_model(model, folder.path(), DType::kF32, "");
+  const SafetensorsFile file = SafetensorsFile::open(folder / "model.safetensors");
+  ASSERT_TRUE(file.find("model.layers.4.shared_head.head.weight"));
+  ASSERT_TRUE(file.find("model.layers.4.embed_tokens.weight"));
+  EXPECT_EQ(error_of([&] { load_model(folder.path(), Numerics{}, true); }), "");
+  std::vector<SafetensorsItem> items;
+  for (const auto& entry : file.entries()) items.push_back({entry.name, file.tensor(entry).clone(), entry.dtype});
+  for (auto& item : items)
+    if (item.name == "model.layers.4.shared_head.head.weight") item.tensor.data<float>()[7] += 1;
+  write_safetensors(folder / "model.safetensors", items);
+  EXPECT_NE(error_of([&] { load_model(folder.path(), Numerics{}, true); }).find("'model.layers.4.shared_head.head.weight'"),
+            std::string::npos);
+}
+
+class BrokenModel : public testing::Test {
+ protected:
+  void SetUp() override {
+    source_ = models() + "/qwen2-tiny";
+    if (!is_directory(source_)) GTEST_SKIP() << "no fixture at " << source_;
+    write_file_atomic(folder_ / "config.json", read_file(source_ + "/config.json"));
+    const auto file = SafetensorsFile::open(source_ + "/model.safetensors");
+    for (const auto& entry : file.entries()) items_.push_back({entry.name, file.tensor(entry), entry.dtype});
+  }
+  SafetensorsItem& item(const std::string& name) {
+    for (auto& i : items_)
+      if (i.name == name) return i;
+    fail("test", name);
+  }
+  std::string load() {
+    write_safetensors(folder_ / "model.safetensors", items_);
+    return error_of([&] { load_model(folder_.path(), Numerics{}, true); });
+  }
+  void expect(const std::string& part) {
+    const std::string error = load();
+    EXPECT_NE(error.find(part), std::string::npos) << part << "\n-> " << error;
+  }
+  std::string source_;
+  TestFolder folder_;
+  std::vector<SafetensorsItem> items_;
+};
+
+TEST_F(BrokenModel, WholeOneLoads) { EXPECT_EQ(load(), ""); }
+TEST_F(BrokenModel, MissingTensorIsNamed) {
+  item("model.norm.weight").name = "model.nrom.weight";
+  expect("'model.norm.weight'");
+}
+TEST_F(BrokenModel, SuperfluousTensorIsNamed) {
+  items_.push_back({"model.layers.0.extra.weight", Tensor::zeros({2}, DType::kF32), DType::kF32});
+  expect("'model.layers.0.extra.weight'");
+}
+TEST_F(BrokenModel, ShapeSaysFoundAndExpected) {
+  item("model.norm.weight").tensor = Tensor::zeros({63}, DType::kBF16);
+  expect("tensor 'model.norm.weight' in " + folder_ / "model.safetensors");
+  expect("has shape [63]; config.json expects [64]");
+}
+TEST_F(BrokenModel, OtherTypesAreRefusedByName) {
+  item("model.norm.weight") = {"model.norm.weight", Tensor::zeros({64}, DType::kI64), DType::kI64};
+  expect("has type I64");
+  item("model.norm.weight") = {"model.norm.weight", Tensor::zeros({64}, DType::kF8E4M3), DType::kF8E4M3};
+  expect("F8_E4M3");
+}
+TEST_F(BrokenModel, KnownExtrasPass) {
+  items_.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", Tensor::zeros({8}, DType::kF32), DType::kF32});
+  items_.push_back({"lm_head.weight", item("model.embed_tokens.weight").tensor, DType::kBF16});  // the tied head, written out
+  EXPECT_EQ(load(), "");
+  items_.back().tensor = Tensor::zeros(items_.back().tensor.shape(), DType::kBF16);
+  expect("'lm_head.weight'");
+}
+TEST_F(BrokenModel, HalfAndFloatFilesLoad) {
+  Tensor half = Tensor::empty({64}, DType::kF16);
+  for (int64_t i = 0; i < 64; ++i)
+    reinterpret_cast<uint16_t*>(half.raw())[i] = static_cast<uint16_t>(0x3c00 + i);  // 1 + i / 1024
+  item("model.norm.weight") = {"model.norm.weight", half, DType::kF16};
+  EXPECT_EQ(load(), "");
+  Decoder model = load_model(folder_.path(), Numerics{}, true);
+  for (const auto& t : model.named_tensors())
+    if (t.name == "model.norm.weight") {
+      EXPECT_EQ(t.value.data<float>()[3], 1 + 3.0f / 1024);
+    }
+  EXPECT_EQ(error_of([&] { load_model(folder_.path(), Numerics{Compute::kBF16}, false); }), "");
+}
+TEST_F(BrokenModel, MissingFilesAreNamed) {
+  EXPECT_NE(error_of([&] { load_model(folder_ / "none", Numerics{}, true); }).find("is no folder"), std::string::npos);
+  EXPECT_NE(error_of([&] { load_model(folder_.path(), Numerics{}, true); }).find("neither model.safetensors nor"),
+            std::string::npos);
+  remove_tree(folder_ / "config.json");
+  EXPECT_NE(error_of([&] { load_model(folder_.path(), Numerics{}, true); }).find("config.json"), std::string::npos);
+}
+
+TEST(HfDirectory, Fp8IsRefusedByName) {
+  const std::string folder = models() + "/dsv3-tiny-fp8";
+  if (!is_directory(folder)) GTEST_SKIP() << "no fixture at " << folder;
+  EXPECT_NE(error_of([&] { load_model(folder, Numerics{}, false); }).find("F8_E4M3"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace fathom
