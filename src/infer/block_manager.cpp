@@ -117,7 +117,7 @@ void BlockManager::commit(BlockTable& table, std::span<const int32_t> tokens, in
   const int32_t parent = last_shared(table);
   const auto key = tokens.subspan(static_cast<size_t>(table.num_shared * kKeyBlock), static_cast<size_t>(rows));
   if (longest_match(parent, key).second == rows) return;  // as long a one is there (perhaps ours)
-  if (at(id).in_tree) remove(id);  // with fewer rows
+  if (at(id).in_tree) remove(id);                         // with fewer rows
   insert(id, parent, key);
 }
 

@@ -24,7 +24,8 @@ void gather_rows(const Tensor& from, std::span<const int32_t> rows, Tensor& to) 
 
 void convert_rows(const Tensor& from, Tensor& to) {
   CHECK(from.shape() == to.shape());
-  parallel_for(from.rows(), 32, [&](int64_t begin, int64_t end) { to.slice_rows(begin, end).copy_from(from.slice_rows(begin, end)); });
+  parallel_for(from.rows(), 32,
+               [&](int64_t begin, int64_t end) { to.slice_rows(begin, end).copy_from(from.slice_rows(begin, end)); });
 }
 
 void scatter_add_rows(const Tensor& from, std::span<const int32_t> rows, Tensor& to) {

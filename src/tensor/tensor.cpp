@@ -70,7 +70,8 @@ Tensor Tensor::index(int64_t i) const {
   CHECK(rank() >= 1 && 0 <= i && i < dim(0));
   std::array<int64_t, Shape::kMaxRank> dims{};
   for (int d = 1; d < rank(); ++d) dims[d - 1] = dim(d);
-  return wrap(data_ + i * row_stride_ * dtype_bytes(dtype_), Shape(std::span<const int64_t>(dims.data(), rank() - 1)), dtype_, storage_);
+  return wrap(data_ + i * row_stride_ * dtype_bytes(dtype_), Shape(std::span<const int64_t>(dims.data(), rank() - 1)), dtype_,
+              storage_);
 }
 Tensor Tensor::view(Shape shape) const {
   CHECK(contiguous());

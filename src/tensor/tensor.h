@@ -32,13 +32,32 @@ class Shape {
   int rank_ = 0;
 };
 
-template <class T> struct DTypeOf;
-template <> struct DTypeOf<float> { static constexpr DType value = DType::kF32; };
-template <> struct DTypeOf<bf16> { static constexpr DType value = DType::kBF16; };
-template <> struct DTypeOf<int32_t> { static constexpr DType value = DType::kI32; };
-template <> struct DTypeOf<int64_t> { static constexpr DType value = DType::kI64; };
-template <> struct DTypeOf<int8_t> { static constexpr DType value = DType::kI8; };
-template <> struct DTypeOf<uint8_t> { static constexpr DType value = DType::kU8; };
+template <class T>
+struct DTypeOf;
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::kF32;
+};
+template <>
+struct DTypeOf<bf16> {
+  static constexpr DType value = DType::kBF16;
+};
+template <>
+struct DTypeOf<int32_t> {
+  static constexpr DType value = DType::kI32;
+};
+template <>
+struct DTypeOf<int64_t> {
+  static constexpr DType value = DType::kI64;
+};
+template <>
+struct DTypeOf<int8_t> {
+  static constexpr DType value = DType::kI8;
+};
+template <>
+struct DTypeOf<uint8_t> {
+  static constexpr DType value = DType::kU8;
+};
 
 class Tensor {
  public:
@@ -60,10 +79,24 @@ class Tensor {
   bool contiguous() const { return rows() <= 1 || row_stride_ == row_size_; }
   int64_t bytes() const { return numel() * dtype_bytes(dtype_); }
 
-  template <class T> T* data() { CHECK(dtype_ == DTypeOf<T>::value); return reinterpret_cast<T*>(data_); }
-  template <class T> const T* data() const { CHECK(dtype_ == DTypeOf<T>::value); return reinterpret_cast<const T*>(data_); }
-  template <class T> T* row(int64_t i) { return data<T>() + i * row_stride_; }
-  template <class T> const T* row(int64_t i) const { return data<T>() + i * row_stride_; }
+  template <class T>
+  T* data() {
+    CHECK(dtype_ == DTypeOf<T>::value);
+    return reinterpret_cast<T*>(data_);
+  }
+  template <class T>
+  const T* data() const {
+    CHECK(dtype_ == DTypeOf<T>::value);
+    return reinterpret_cast<const T*>(data_);
+  }
+  template <class T>
+  T* row(int64_t i) {
+    return data<T>() + i * row_stride_;
+  }
+  template <class T>
+  const T* row(int64_t i) const {
+    return data<T>() + i * row_stride_;
+  }
   std::byte* raw() { return data_; }
   const std::byte* raw() const { return data_; }
 
@@ -72,8 +105,8 @@ class Tensor {
   Tensor index(int64_t i) const;                           // first dimension dropped: rank - 1, shares memory
   Tensor view(Shape shape) const;                          // contiguous only; same number of elements
   void zero();
-  void copy_from(const Tensor& other);                     // same shape; converts between F32 and BF16
-  Tensor to(DType dtype) const;                            // a new contiguous tensor
+  void copy_from(const Tensor& other);  // same shape; converts between F32 and BF16
+  Tensor to(DType dtype) const;         // a new contiguous tensor
   Tensor clone() const { return to(dtype_); }
 
  private:

@@ -14,10 +14,10 @@ namespace fathom {
 struct RopeScaling {
   enum class Kind { kNone, kYarn, kLlama3, kLinear } kind = Kind::kNone;
   double factor = 1, original_max_position_embeddings = 0;
-  double beta_fast = 32, beta_slow = 1;        // yarn
-  double mscale = 0, mscale_all_dim = 0;       // yarn; 0 = key absent
-  bool has_mscale = false;                     // either key present
-  double attn_factor = 1;                      // yarn: multiplies the magnitude (R1-0528-Qwen3-8B; vLLM's reading)
+  double beta_fast = 32, beta_slow = 1;              // yarn
+  double mscale = 0, mscale_all_dim = 0;             // yarn; 0 = key absent
+  bool has_mscale = false;                           // either key present
+  double attn_factor = 1;                            // yarn: multiplies the magnitude (R1-0528-Qwen3-8B; vLLM's reading)
   double low_freq_factor = 1, high_freq_factor = 4;  // llama3
 };
 
@@ -38,6 +38,7 @@ RopeAngles make_rope_angles(const RopeTable& table, std::span<const int32_t> pos
 
 // In place on x: [T, H * stride] viewed by rows: head h's rotated part is columns [h*head_stride + offset, + dim).
 // x F32 or BF16 (read, rotated in f32, rounded once). inverse = true rotates back: the gradient.
-void rope_apply(Tensor& x, int num_heads, int64_t head_stride, int64_t offset, const RopeAngles& angles, bool interleaved, bool inverse);
+void rope_apply(Tensor& x, int num_heads, int64_t head_stride, int64_t offset, const RopeAngles& angles, bool interleaved,
+                bool inverse);
 
 }  // namespace fathom
