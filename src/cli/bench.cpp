@@ -1,5 +1,6 @@
-// fathom bench: the ops against the machine's peak.
+// fathom bench: the ops against the machine's peak; training steps.
 #include <cstdio>
+#include <sstream>
 #include <string>
 
 #include "backend/cpu/isa.h"
@@ -8,6 +9,7 @@
 #include "base/json.h"
 #include "base/thread_pool.h"
 #include "bench/op_bench.h"
+#include "bench/train_bench.h"
 #include "cli/command.h"
 
 namespace fathom {
@@ -45,6 +47,52 @@ int bench_ops(const std::string& filter, double budget_s, bool json) {
   return 0;
 }
 
+int bench_train(const std::string& models, TrainBenchOptions options, bool json) {
+  Json results = Json::array();
+  if (!json) {
+    std::printf("isa %s, %d threads; seq %lld x batch %lld, AdamW, clipping; share of the %s peak %.3f TFLOP/s\n\n",
+                std::string(isa_name(isa())).c_str(), num_threads(), static_cast<long long>(options.sequence),
+                static_cast<long long>(options.batch), options.f32 ? "f32" : "bf16", gemm_peak(!options.f32));
+    std::printf("%-22s %10s %9s %9s %9s %7s %10s %8s\n", "model", "parameters", "step", "tokens/s", "TFLOP/s", "share",
+                "peak memory", "loss");
+  }
+  std::stringstream list(models);
+  for (std::string name; std::getline(list, name, ',');) {
+    for (const bool extras : {false, true}) {
+      options.model = name;
+      options.extras = extras;
+      if (extras && train_bench_config(name, true).num_nextn_predict_layers == 0) continue;
+      const TrainBenchResult r = run_train_bench(options);
+      results.push_back({{"model", r.model},
+                         {"mtp_and_balance", r.extras},
+                         {"compute", r.f32 ? "f32" : "bf16"},
+                         {"parameters", r.parameters},
+                         {"active_parameters", r.active},
+                         {"steps", r.steps},
+                         {"step_s", r.step_s},
+                         {"first_step_s", r.first_step_s},
+                         {"tokens_per_s", r.tokens_per_s},
+                         {"tera_flops", r.tera_flops},
+                         {"share_of_peak", r.peak_share},
+                         {"peak_memory_mib", r.peak_bytes / 1048576},
+                         {"first_loss", r.first_loss},
+                         {"last_loss", r.last_loss}});
+      if (!json) {
+        std::printf("%-22s %8.1f M %7.3f s %9.0f %9.3f %5.1f %% %7.0f MiB %8.3f\n",
+                    (name + (extras ? " + MTP, balance" : "")).c_str(), static_cast<double>(r.parameters) / 1e6, r.step_s,
+                    r.tokens_per_s, r.tera_flops, 100 * r.peak_share, r.peak_bytes / 1048576, r.last_loss);
+        std::fflush(stdout);
+      }
+    }
+  }
+  if (json) {
+    const Json j = {{"isa", isa_name(isa())},       {"threads", num_threads()}, {"peak_tera_flops", gemm_peak(!options.f32)},
+                    {"sequence", options.sequence}, {"batch", options.batch},   {"models", results}};
+    std::printf("%s\n", j.dump(2).c_str());
+  }
+  return 0;
+}
+
 }  // namespace
 
 int command_bench(int argc, char** argv) {
@@ -58,7 +106,16 @@ int command_bench(int argc, char** argv) {
   ops->add_option("--seconds", budget_s, "time for each case")->check(CLI::Range(0.001, 60.0));
   ops->add_flag("--json", json, "one JSON object on stdout");
   add_threads_option(*ops);
+  TrainBenchOptions train_options;
+  std::string models = "small,medium,dense50m";
+  CLI::App* train = app.add_subcommand("train", "one training step: forward, backward, clipping, AdamW");
+  train->add_option("--model", models, "of small, medium, dense50m: one or several with commas");
+  train->add_option("--seconds", train_options.seconds, "time for each row")->check(CLI::Range(0.001, 3600.0));
+  train->add_flag("--f32", train_options.f32, "f32 compute instead of bf16");
+  train->add_flag("--json", json, "one JSON object on stdout");
+  add_threads_option(*train);
   if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  if (train->parsed()) return bench_train(models, train_options, json);
   return bench_ops(filter, budget_s, json);
 }
 

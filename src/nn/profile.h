@@ -1,4 +1,5 @@
-// Wall time by name, for `FATHOM_PROFILE=1` and `fathom bench`: the calling thread's view, nested scopes counted in both.
+// Time by name for FATHOM_PROFILE=1 (wall) or =cpu (the calling thread's processor time: with one thread, what the work costs
+// on a machine that others use too). Nested scopes are counted in both.
 #pragma once
 #include <string>
 #include <vector>
