@@ -78,7 +78,7 @@ Tensor Decoder::logits(const Tensor& hidden) {
 }
 
 int64_t Decoder::Impl::logits_rows() const {
-  return std::clamp<int64_t>((int64_t{32} << 20) / (4 * config.vocab_size), 64, 1024);
+  return std::clamp<int64_t>((int64_t{16} << 20) / (4 * config.vocab_size), 64, 1024);
 }
 
 Tensor Decoder::mtp_logits(const Batch& batch, const Tensor& hidden) {

@@ -27,7 +27,7 @@ struct Decoder::Impl {
   Tensor forward(const ForwardContext& context, Saved* saved);  // hidden after the final norm
   Parameter& head_weight() { return head ? head->weight : embedding->table; }
   void head_forward(const Tensor& hidden, Tensor& logits);
-  // Rows of logits at a time, so that a chunk stays near 32 MiB.
+  // Rows of logits at a time, so that a chunk stays near 16 MiB.
   int64_t logits_rows() const;
 
   // One head's loss over all its rows: chunked logits, the objective's coefficients, gradients of hidden and head weight.

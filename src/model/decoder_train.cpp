@@ -31,7 +31,10 @@ void Decoder::Impl::head_backward(const Tensor& hidden, std::span<const int32_t>
   const Compute compute = numerics.compute;
   Parameter& weight = head_weight();
   Tensor buffer = Tensor::empty({std::min(rows, step), vocab}, DType::kF32);
-  Tensor gradient = compute == Compute::kF32 ? buffer : Tensor::empty(buffer.shape(), DType::kBF16);
+  // In bf16 a row of the gradient takes the first half of its row of logits.
+  Tensor gradient = compute == Compute::kF32
+                        ? buffer
+                        : Tensor::wrap(buffer.raw(), {buffer.rows(), 2 * vocab}, DType::kBF16).slice_columns(0, vocab);
   std::vector<float> coefficient(std::min(rows, step));
   for (int64_t begin = 0; begin < rows; begin += step) {
     const int64_t end = std::min(rows, begin + step), n = end - begin;

@@ -22,10 +22,10 @@ void Mlp::forward(const ForwardContext& context, const Tensor& x, Tensor* gate_u
 void Mlp::backward(const ForwardContext& context, Tensor& gate_up, const Tensor& x, const Tensor& dout, Tensor& dx,
                    WeightGradients& queue) {
   ProfileScope scope("backward.mlp");
-  Tensor dact = Tensor::empty({x.rows(), down_.in()}, context.activation()),
-         act = Tensor::empty(dact.shape(), context.activation());
+  Tensor dact = Tensor::empty({x.rows(), down_.in()}, context.activation());
   down_.backward_input(dout, context.compute, false, dact);
-  swiglu_backward(dact, gate_up, nullptr, gate_up, &act, nullptr);
+  swiglu_backward(dact, gate_up, nullptr, gate_up, &dact, nullptr);
+  const Tensor act = dact;
   down_.backward_weight(queue.keep(dout), act, context.compute, queue);
   gate_up_.backward_input(gate_up, context.compute, false, dx);
   gate_up_.backward_weight(gate_up, x, context.compute, queue);

@@ -67,9 +67,10 @@ void Moe::backward(const ForwardContext& context, MoeSaved& saved, const NormedR
     ProfileScope scope("backward.experts");
     Tensor drouted = Tensor::empty({routed_rows, hidden}, activation);
     gather_rows(dout, dispatch->rows, drouted);
-    Tensor dact = Tensor::empty({routed_rows, intermediate()}, activation), act = Tensor::empty(dact.shape(), activation);
+    Tensor dact = Tensor::empty({routed_rows, intermediate()}, activation);
     grouped_matmul_backward_input(drouted, {dispatch->offsets}, {down_.value}, context.compute, dact);
-    swiglu_backward(dact, gate_up, &scale, gate_up, &act, &dscale);
+    swiglu_backward(dact, gate_up, &scale, gate_up, &dact, &dscale);
+    const Tensor act = dact;
     queue.run([this, dispatch, drouted, act, compute = context.compute] {
       grouped_matmul_backward_weight(drouted, act, {dispatch->offsets}, compute, down_.accumulate(), down_.grad);
     });

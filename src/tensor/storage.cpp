@@ -68,7 +68,8 @@ std::shared_ptr<std::byte> allocate_storage(int64_t bytes) {
       c.live -= size;
       throw std::bad_alloc();
     }
-    if (size >= kHuge) madvise(p, padded, MADV_HUGEPAGE);
+    if (size >= kHuge)
+      madvise(p, size / kHuge * kHuge, MADV_HUGEPAGE);  // the tail in small pages: what is not used costs nothing
   }
   return std::shared_ptr<std::byte>(p, [size](std::byte* q) { release(q, size); });
 }

@@ -14,7 +14,8 @@ void log_sum_exp(const Tensor& logits, int64_t num_valid, Tensor& lse);
 void token_log_probs(const Tensor& logits, std::span<const int32_t> targets, int64_t num_valid, Tensor& logp);
 // Gradient of sum_t coefficient[t] * logp[t] in place: logits[t,v] := coefficient[t] * (1[v = target] - softmax(t,v)), for
 // rows with target < 0 all zero. Cross-entropy is coefficient = -1/N; policy gradients have others.
-// logp [T] F32 is also written. dlogits [T,V] F32 or BF16: may be `logits` itself where F32.
+// logp [T] F32 is also written. dlogits [T,V] F32 or BF16: may be `logits` itself where F32, and each
+// row may begin where its row of logits begins where BF16.
 void log_prob_backward(const Tensor& logits, std::span<const int32_t> targets, std::span<const float> coefficient,
                        int64_t num_valid, Tensor& dlogits, Tensor& logp);
 // Entropy of softmax(logits[t]) in nats, [T] F32.
