@@ -35,7 +35,7 @@ Surrogate surrogate(const GrpoLossConfig& c, double ratio, double advantage) {
 
 void grpo_sequence(const GrpoLossConfig& config, const GrpoDenominators& denominators, std::span<const double> advantage,
                    std::span<const double> logp, std::span<const double> old_logp, std::span<const double> ref_logp,
-                   std::span<const uint8_t> mask, std::span<double> coefficient, GrpoSums& sums) {
+                   std::span<const uint8_t> mask, std::span<double> coefficient, GrpoSums& sums, int64_t sequence_tokens) {
   const size_t n = logp.size();
   CHECK(coefficient.size() == n && (advantage.size() == 1 || advantage.size() == n));
   CHECK((old_logp.empty() || old_logp.size() == n) && (mask.empty() || mask.size() == n));
@@ -45,6 +45,10 @@ void grpo_sequence(const GrpoLossConfig& config, const GrpoDenominators& denomin
   int64_t tokens = 0;
   for (size_t t = 0; t < n; ++t) tokens += counts(t) ? 1 : 0;
   if (tokens == 0) return;
+  if (sequence_tokens > 0) {
+    CHECK(config.ratio == "token" && tokens <= sequence_tokens);
+    tokens = sequence_tokens;
+  }
 
   // What one token's loss weighs in the step's loss.
   const double sequences = static_cast<double>(denominators.sequences);

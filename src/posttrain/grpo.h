@@ -73,9 +73,10 @@ struct GrpoSums {   // over unmasked tokens; divide by `tokens`
 };
 // One sequence. advantage: one value, or one per token. old_logp empty: on-policy (ratio 1, gradient of the log). ref_logp
 // may be empty where beta = 0. mask[t] = 0 leaves token t out (empty: all count). coefficient[t] := d loss / d logp[t].
+// With token ratios a sequence may come in parts: sequence_tokens is then the count of its unmasked tokens (0: all are here).
 void grpo_sequence(const GrpoLossConfig& config, const GrpoDenominators& denominators, std::span<const double> advantage,
                    std::span<const double> logp, std::span<const double> old_logp, std::span<const double> ref_logp,
-                   std::span<const uint8_t> mask, std::span<double> coefficient, GrpoSums& sums);
+                   std::span<const uint8_t> mask, std::span<double> coefficient, GrpoSums& sums, int64_t sequence_tokens = 0);
 
 // Schulman's estimators of KL(pi || ref) from samples of pi, with x = ref_logp - logp: k1 = -x, k2 = x^2/2, k3 = e^x - x - 1.
 struct KlTerm {
