@@ -1,0 +1,96 @@
+// fathom train RECIPE: one training stage from a recipe.
+#include <cstdio>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/progress.h"
+#include "cli/command.h"
+#include "posttrain/grpo_trainer.h"
+#include "runs/run_store.h"
+#include "train/trainer.h"
+
+namespace fathom {
+namespace {
+
+void draw(const std::string& run, const std::string& metric, const std::string& title) {
+  const RunStore store = RunStore::open_read_only(run + "/run.db");
+  std::vector<double> x, y;
+  for (const RunStore::Point& p : store.metric(metric)) x.push_back(static_cast<double>(p.step)), y.push_back(p.value);
+  if (x.size() > 1) std::fputs(draw_curve(title, x.data(), y.data(), static_cast<int64_t>(x.size())).c_str(), stdout);
+}
+
+int print_stopped(const std::string& recipe, const std::string& run, int64_t steps) {
+  std::fprintf(stderr, "stopped after step %lld; continue with: fathom train %s --resume auto   (run folder %s)\n",
+               static_cast<long long>(steps), recipe.c_str(), run.c_str());
+  return 1;
+}
+
+}  // namespace
+
+int command_train(int argc, char** argv) {
+  CLI::App app{"Runs one training stage from a recipe: pretrain, sft or grpo.", "fathom train"};
+  std::string recipe_path, resume = "never";
+  std::vector<std::string> overrides;
+  bool json = false, reference = false, allow_rung_change = false;
+  app.add_option("recipe", recipe_path, "YAML recipe; see recipes/ and --fields");
+  app.add_option("--set", overrides, "override a field, as --set schedule.lr=1e-3; may be repeated");
+  app.add_option("--resume", resume, "auto: continue the run in the recipe's folder, or start it")
+      ->check(CLI::IsMember({"auto", "never"}));
+  app.add_flag("--allow-rung-change", allow_rung_change,
+               "continue although instruction set or compute type differ from the checkpoint's");
+  app.add_flag("--json", json, "print the result as one JSON object");
+  app.add_flag("--fields", reference, "print every recipe field with default, range and help");
+  add_threads_option(app);
+  app.footer(
+      "The run folder holds recipe.yaml (resolved), log.txt, run.db (metrics, samples, events), checkpoints/ and, at the end, "
+      "model/:\n"
+      "a Hugging Face directory. Ctrl-C finishes the step and writes a checkpoint; a killed run continues bit for bit with "
+      "--resume auto.\n"
+      "Example: fathom train recipes/tinyshakespeare.yaml --set run=runs/shakespeare --resume auto");
+  const Parsed parsed = parse_command(app, argc, argv);
+  if (parsed.done) return parsed.code;
+
+  Recipe recipe;
+  const ConfigBody body = [&recipe](ConfigFields& f) { recipe.fields(f); };
+  if (reference) {
+    std::fputs(config_reference(body).c_str(), stdout);
+    return 0;
+  }
+  if (recipe_path.empty()) fail_usage("cli", "no recipe is given; fathom train RECIPE.yaml");
+  if (!file_exists(recipe_path)) fail_usage("cli", recipe_path + " is not there; give the path of a recipe");
+  read_config(recipe_path, overrides, body);
+  recipe.validate();
+  const RunFolder::Resume mode = resume == "auto" ? RunFolder::Resume::kAuto : RunFolder::Resume::kNever;
+
+  if (recipe.stage == "grpo") {
+    const GrpoResult r = train_grpo(recipe, {mode, allow_rung_change});
+    if (json) std::printf("%s\n", to_json(r).c_str());
+    if (r.stopped) return print_stopped(recipe_path, recipe.run, r.steps);
+    if (json) return 0;
+    draw(recipe.run, "reward/accuracy", "accuracy of the rollouts by step");
+    const auto line = [](const char* when, const PassRate& p) {
+      std::printf("%s: pass@1 %.1f %% (95 %%: %.1f to %.1f; %lld of %lld problems)\n", when, 100 * p.rate(),
+                  100 * p.interval.low, 100 * p.interval.high, static_cast<long long>(p.correct),
+                  static_cast<long long>(p.problems));
+    };
+    if (r.before) line("before", *r.before);
+    if (r.after) line("after ", *r.after);
+    std::printf("model: %s\n", r.model_directory.c_str());
+    return 0;
+  }
+  const TrainResult r = train(recipe, config_to_yaml(body), {mode, allow_rung_change});
+  if (json) std::printf("%s\n", to_json(r).c_str());
+  if (r.stopped) return print_stopped(recipe_path, recipe.run, r.steps);
+  if (json) return 0;
+  draw(recipe.run, "loss", "training loss by step");
+  if (r.reused) std::printf("%s was finished before; this is its result\n", recipe.run.c_str());
+  std::printf("%lld steps, %lld tokens in %s; training loss %.4f\n", static_cast<long long>(r.steps),
+              static_cast<long long>(r.tokens), format_duration(r.seconds).c_str(), r.train_loss);
+  if (r.validation.tokens > 0)
+    std::printf("validation loss: %.4f nats per token, %.4f nats per byte (%lld tokens)\n", r.validation.nats_per_token,
+                r.validation.nats_per_byte, static_cast<long long>(r.validation.tokens));
+  std::printf("model: %s\n", r.model_directory.c_str());
+  return 0;
+}
+
+}  // namespace fathom
