@@ -1,0 +1,62 @@
+// Running the built program as its user does: arguments, exit code, what it printed; and killing it.
+#pragma once
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/files.h"
+#include "base/test_folder.h"
+
+namespace fathom {
+
+class Program {
+ public:
+  // Output goes to files in `folder`.
+  Program(const std::string& folder, const std::vector<std::string>& arguments)
+      : out_(folder + "/stdout.txt"), err_(folder + "/stderr.txt") {
+    pid_ = ::fork();
+    if (pid_ != 0) return;
+    ::setenv("FATHOM_THREADS", "1", 0);  // small models: a barrier costs more than it brings
+    redirect(out_, 1);
+    redirect(err_, 2);
+    std::vector<char*> argv = {const_cast<char*>(FATHOM_PROGRAM)};
+    for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
+    argv.push_back(nullptr);
+    ::execv(FATHOM_PROGRAM, argv.data());
+    ::_exit(127);
+  }
+  ~Program() {
+    if (running()) send(SIGKILL), wait();
+  }
+  bool running() {
+    if (done_) return false;
+    done_ = ::waitpid(pid_, &status_, WNOHANG) == pid_;
+    return !done_;
+  }
+  int wait() {  // the exit code; 128 + signal
+    if (!done_) ::waitpid(pid_, &status_, 0);
+    done_ = true;
+    return WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
+  }
+  void send(int signal) { ::kill(pid_, signal); }
+  std::string out() const { return read_file(out_); }
+  std::string err() const { return read_file(err_); }
+
+ private:
+  static void redirect(const std::string& path, int to) {
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    ::dup2(fd, to);
+  }
+  std::string out_, err_;
+  pid_t pid_ = -1;
+  int status_ = 0;
+  bool done_ = false;
+};
+
+}  // namespace fathom
