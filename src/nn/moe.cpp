@@ -1,7 +1,6 @@
 #include "nn/moe.h"
 
 #include "nn/profile.h"
-#include "nn/rows.h"
 #include "ops/swiglu/swiglu.h"
 
 namespace fathom {
@@ -65,14 +64,14 @@ void Moe::backward(const ForwardContext& context, MoeSaved& saved, const NormedR
   Tensor gate_up = std::move(saved.gate_up);
   {
     ProfileScope scope("backward.experts");
-    Tensor drouted = Tensor::empty({routed_rows, hidden}, activation);
-    gather_rows(dout, dispatch->rows, drouted);
     Tensor dact = Tensor::empty({routed_rows, intermediate()}, activation);
-    grouped_matmul_backward_input(drouted, {dispatch->offsets}, {down_.value}, context.compute, dact);
+    grouped_matmul_backward_input(dout, {dispatch->offsets, nullptr, dispatch->rows.data()}, {down_.value}, context.compute,
+                                  dact);
     swiglu_backward(dact, gate_up, &scale, gate_up, &dact, &dscale);
     const Tensor act = dact;
-    queue.run([this, dispatch, drouted, act, compute = context.compute] {
-      grouped_matmul_backward_weight(drouted, act, {dispatch->offsets}, compute, down_.accumulate(), down_.grad);
+    queue.run([this, dispatch, dout = queue.keep(dout), act, compute = context.compute] {
+      grouped_matmul_backward_weight(dout, act, {dispatch->offsets, nullptr, dispatch->rows.data()}, compute,
+                                     down_.accumulate(), down_.grad);
     });
     queue.run([this, dispatch, gate_up, x = in.x, compute = context.compute] {
       grouped_matmul_backward_weight(gate_up, x, {dispatch->offsets, dispatch->rows.data()}, compute, gate_up_.accumulate(),

@@ -148,8 +148,8 @@ void grouped_matmul_backward_input(const Tensor& dy, const GroupedRows& groups, 
                                    Tensor& dx) {
   CHECK(dy.rank() == 2 && dx.rank() == 2 && w.values.rank() == 3 && is_float(dy) && is_float(dx) && is_float(w.values));
   const int64_t experts = w.values.dim(0), n = w.values.dim(1), k = w.values.dim(2);
-  check_groups(groups, experts, dy.dim(0));
-  CHECK_EQ(dx.dim(0), dy.dim(0));
+  check_groups(groups, experts, dx.dim(0));
+  if (!groups.dy_rows) CHECK_EQ(dx.dim(0), dy.dim(0));
   CHECK_EQ(dy.dim(1), n);
   CHECK_EQ(dx.dim(1), k);
   auto& problems = problem_list();
@@ -157,7 +157,8 @@ void grouped_matmul_backward_input(const Tensor& dy, const GroupedRows& groups, 
     const int64_t begin = groups.offsets[e], count = groups.offsets[e + 1] - begin;
     if (count == 0) continue;
     GemmProblem g;
-    g.a = {element(dy, begin), dy.row_stride(), nullptr, is_bf16(dy), true};
+    g.a = groups.dy_rows ? by_rows(dy, groups.dy_rows + begin)
+                         : MatrixView{element(dy, begin), dy.row_stride(), nullptr, is_bf16(dy), true};
     g.b = {element(w.values, e), k, nullptr, is_bf16(w.values), false};
     g.m = count, g.n = k, g.k = n;
     g.c = element(dx, begin), g.ldc = dx.row_stride();
@@ -170,15 +171,17 @@ void grouped_matmul_backward_weight(const Tensor& dy, const Tensor& x, const Gro
                                     bool accumulate, Tensor& dw) {
   CHECK(dy.rank() == 2 && x.rank() == 2 && dw.rank() == 3 && is_float(dy) && is_float(x) && dw.dtype() == DType::kF32);
   const int64_t experts = dw.dim(0), n = dw.dim(1), k = dw.dim(2);
-  check_groups(groups, experts, dy.dim(0));
+  check_groups(groups, experts, groups.offsets.back());
   CHECK_EQ(dy.dim(1), n);
   CHECK_EQ(x.dim(1), k);
-  if (!groups.rows) CHECK_EQ(x.dim(0), dy.dim(0));
+  if (!groups.dy_rows) CHECK_EQ(dy.dim(0), groups.offsets.back());
+  if (!groups.rows) CHECK_EQ(x.dim(0), groups.offsets.back());
   auto& problems = problem_list();
   for (int64_t e = 0; e < experts; ++e) {
     const int64_t begin = groups.offsets[e], count = groups.offsets[e + 1] - begin;
     GemmProblem g;
-    g.a = {element(dy, begin), dy.row_stride(), nullptr, is_bf16(dy), false};
+    g.a = groups.dy_rows ? by_columns(dy, groups.dy_rows + begin)
+                         : MatrixView{element(dy, begin), dy.row_stride(), nullptr, is_bf16(dy), false};
     g.b = groups.rows ? by_columns(x, groups.rows + begin)
                       : MatrixView{element(x, begin), x.row_stride(), nullptr, is_bf16(x), false};
     g.m = n, g.n = k, g.k = count;

@@ -33,6 +33,7 @@ void bias_backward(const Tensor& dy, bool accumulate, Tensor& dbias);  // dbias[
 struct GroupedRows {
   std::span<const int32_t> offsets;  // [E+1], rising, offsets[E] = routed rows R
   const int32_t* rows = nullptr;     // [R] or null: identity
+  const int32_t* dy_rows = nullptr;  // [R] or null: the same for dy of the backward roles (combine's gradient is this gather)
 };
 // y[R,N] = x[rows] w[e][N,K]^T. w: [E,N,K], or `packed`: one a expert.
 struct GroupedWeight {

@@ -252,5 +252,26 @@ TEST_F(Matmul, Empty) {
   for (int64_t i = 0; i < dw.numel(); ++i) EXPECT_EQ(dw.data<float>()[i], 0.f);
 }
 
+// dy_rows: the gradient of combine, gathered on packing, has the bits of a gathered copy.
+TEST_F(Matmul, GroupedBackwardGathersDy) {
+  const int64_t tokens = 37, routed = 74, n = 21, k = 19, experts = 4;
+  const std::vector<int32_t> offsets = {0, 40, 40, 57, 74};
+  std::vector<int32_t> rows(routed);
+  for (int64_t r = 0; r < routed; ++r) rows[r] = static_cast<int32_t>(r * 29 % tokens);
+  for (const Compute compute : {Compute::kF32, Compute::kBF16}) {
+    const Tensor dy = random_tensor(1, {tokens, n}), x = random_tensor(2, {routed, k}), w = random_tensor(3, {experts, n, k});
+    Tensor copy = Tensor::empty({routed, n}, DType::kF32);
+    for (int64_t r = 0; r < routed; ++r) copy.slice_rows(r, r + 1).copy_from(dy.slice_rows(rows[r], rows[r] + 1));
+    Tensor dx = Tensor::empty({routed, k}, DType::kF32), dx_copy = Tensor::empty({routed, k}, DType::kF32);
+    grouped_matmul_backward_input(dy, {offsets, nullptr, rows.data()}, {w}, compute, dx);
+    grouped_matmul_backward_input(copy, {offsets}, {w}, compute, dx_copy);
+    EXPECT_TRUE(same_bits(dx, dx_copy));
+    Tensor dw = Tensor::empty({experts, n, k}, DType::kF32), dw_copy = Tensor::empty({experts, n, k}, DType::kF32);
+    grouped_matmul_backward_weight(dy, x, {offsets, nullptr, rows.data()}, compute, false, dw);
+    grouped_matmul_backward_weight(copy, x, {offsets}, compute, false, dw_copy);
+    EXPECT_TRUE(same_bits(dw, dw_copy));
+  }
+}
+
 }  // namespace
 }  // namespace fathom
