@@ -58,11 +58,11 @@ void Decoder::Impl::head_backward(const Tensor& hidden, std::span<const int32_t>
     Tensor logits = buffer.slice_rows(0, m), dlogits = gradient.slice_rows(0, m);
     std::fill(logp.begin() + begin, logp.begin() + end, 0.f);
     std::fill(coefficient.begin(), coefficient.begin() + n, 0.f);
-    Tensor values = Tensor::wrap(live_logp.data(), {m}, DType::kF32);
+    Tensor values = Tensor::wrap(live_logp.data(), {m}, DType::kF32), lse = Tensor::empty({m}, DType::kF32);
     if (m > 0) {
       head_forward(x, logits);
       ProfileScope scope("backward.loss");
-      fathom::token_log_probs(logits, live_targets, vocab, values);
+      fathom::token_log_probs(logits, live_targets, vocab, values, &lse);
       for (int64_t i = 0; i < m; ++i) logp[begin + live[i]] = live_logp[i];
     }
     objective(begin, logp.subspan(begin, n), {coefficient.data(), static_cast<size_t>(n)});
@@ -73,7 +73,7 @@ void Decoder::Impl::head_backward(const Tensor& hidden, std::span<const int32_t>
     for (int64_t i = 0; i < m; ++i) live_coefficient[i] = coefficient[live[i]];
     {
       ProfileScope scope("backward.loss");
-      log_prob_backward(logits, live_targets, live_coefficient, vocab, dlogits, values);
+      log_prob_backward(logits, live_targets, live_coefficient, vocab, dlogits, values, &lse);
     }
     ProfileScope scope("backward.head");
     matmul_backward_input(dlogits, {weight.value, nullptr}, compute, false, dx);

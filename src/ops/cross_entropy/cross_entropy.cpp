@@ -46,19 +46,25 @@ void token_entropy(const Tensor& logits, int64_t num_valid, Tensor& entropy) {
   for_rows(logits, [&](int64_t t) { out[t] = row_entropy(logits.row<float>(t), num_valid); });
 }
 
-void token_log_probs(const Tensor& logits, std::span<const int32_t> targets, int64_t num_valid, Tensor& logp) {
+void token_log_probs(const Tensor& logits, std::span<const int32_t> targets, int64_t num_valid, Tensor& logp, Tensor* lse) {
   check_rows(logits, num_valid, logp);
+  if (lse) check_rows(logits, num_valid, *lse);
+  float* sums = lse ? lse->data<float>() : nullptr;
   check_targets(targets, logits.rows(), num_valid);
   float* out = logp.data<float>();
   for_rows(logits, [&](int64_t t) {
     const float* x = logits.row<float>(t);
-    out[t] = targets[t] < 0 ? 0.f : x[targets[t]] - row_log_sum_exp(x, num_valid);
+    const float sum = targets[t] < 0 && !sums ? 0.f : row_log_sum_exp(x, num_valid);
+    if (sums) sums[t] = sum;
+    out[t] = targets[t] < 0 ? 0.f : x[targets[t]] - sum;
   });
 }
 
 void log_prob_backward(const Tensor& logits, std::span<const int32_t> targets, std::span<const float> coefficient,
-                       int64_t num_valid, Tensor& dlogits, Tensor& logp) {
+                       int64_t num_valid, Tensor& dlogits, Tensor& logp, const Tensor* known_lse) {
   check_rows(logits, num_valid, logp);
+  if (known_lse) check_rows(logits, num_valid, *known_lse);
+  const float* sums = known_lse ? known_lse->data<float>() : nullptr;
   check_targets(targets, logits.rows(), num_valid);
   CHECK_EQ(coefficient.size(), logits.rows());
   CHECK(dlogits.shape() == logits.shape());
@@ -71,7 +77,7 @@ void log_prob_backward(const Tensor& logits, std::span<const int32_t> targets, s
   for_rows(logits, [&](int64_t t) {
     const float* x = logits.row<float>(t);
     const int32_t target = targets[t];
-    const float lse = target < 0 ? 0.f : row_log_sum_exp(x, num_valid);
+    const float lse = target < 0 ? 0.f : sums ? sums[t] : row_log_sum_exp(x, num_valid);
     out[t] = target < 0 ? 0.f : x[target] - lse;
     if (f32)
       gradient(x, n, num_valid, target, coefficient[t], lse, dlogits.row<float>(t));

@@ -73,6 +73,12 @@ TEST(CrossEntropy, BackwardInPlaceAndBf16GiveTheSame) {
   EXPECT_EQ(bytes_of(in_place), bytes_of(d));
   log_prob_backward(logits, targets, coefficients, width, narrow, logp);
   EXPECT_EQ(bytes_of(narrow), bytes_of(d.to(DType::kBF16)));
+  // A row of the BF16 gradient over the first half of its row of logits, with the sums known from before.
+  Tensor shared = logits.clone(), lse = Tensor::empty({rows}, DType::kF32);
+  Tensor over = Tensor::wrap(shared.raw(), {rows, 2 * width}, DType::kBF16).slice_columns(0, width);
+  token_log_probs(shared, targets, width, logp, &lse);
+  log_prob_backward(shared, targets, coefficients, width, over, logp, &lse);
+  EXPECT_EQ(bytes_of(over.clone()), bytes_of(narrow));
 }
 
 TEST(CrossEntropy, ANanLogitReachesTheLoss) {
