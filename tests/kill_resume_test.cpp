@@ -204,7 +204,7 @@ TEST(KillResume, Reinforcement) {
   write_file_atomic(folder / "grpo.yaml",
                     "stage: grpo\nrun: unset\nseed: 4\nmodel:\n  path: " + (folder / "start/model") +
                         "\ntask:\n  name: arithmetic\nschedule:\n  lr: 1e-3\n  bias_speed: [0, 0.001]\n" +
-                        "rollout:\n  steps: 14\n  prompts_per_step: 4\n  group_size: 4\n  max_tokens: 32\n  cache_mib: 8\n" +
+                        "rollout:\n  steps: 30\n  prompts_per_step: 4\n  group_size: 4\n  max_tokens: 32\n  cache_mib: 8\n" +
                         "reward:\n  soft_overlong: 24\n" +
                         "grpo:\n  updates_per_rollout: 2\n  micro_batch_tokens: 128\n  loss:\n    beta: 0.01\n" +
                         "evaluation:\n  problems: 8\n  every: 5\ncheckpoints:\n  checkpoint_steps: 1\n  checkpoint_seconds: "
@@ -213,14 +213,14 @@ TEST(KillResume, Reinforcement) {
   ASSERT_EQ(whole.wait(), 0) << whole.err();
   const Kills kills =
       run_with_kills(folder, {"train", folder / "grpo.yaml", "--resume", "auto", "--set", "run=" + (folder / "killed")},
-                     folder / "killed", 8, 12);
-  EXPECT_EQ(kills.all, 8);
+                     folder / "killed", 20, 12);
+  EXPECT_EQ(kills.all, 20);
   EXPECT_GE(kills.in_checkpoint, 2);
   std::printf("%d kills, %d while a checkpoint was being written\n", kills.all, kills.in_checkpoint);
   expect_same_runs(folder / "whole", folder / "killed");
   const RunStore store = RunStore::open_read_only(folder / "whole/run.db");
   for (const RunStore::Point& p : store.metric("rollout_logp_mismatch")) EXPECT_EQ(p.value, 0) << "step " << p.step;
-  EXPECT_EQ(store.metric("rollout_logp_mismatch").size(), 14u);
+  EXPECT_EQ(store.metric("rollout_logp_mismatch").size(), 30u);
   // Something was learnt from: rewards differed in some group of most steps.
   int with_signal = 0;
   for (const RunStore::Point& p : store.metric("reward/frac_reward_zero_std")) with_signal += p.value < 1 ? 1 : 0;
