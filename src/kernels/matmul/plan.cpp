@@ -6,8 +6,9 @@
 namespace fathom {
 namespace {
 
-constexpr int64_t kSharedLimit = int64_t{8} << 20;  // bytes of packed B in one pass: kept by the process, so not more than speed asks for
-constexpr int64_t kMaxBlockRows = 168;               // rows of A x kSuperK floats: 0.7 MB, a third of a 2 MB L2
+constexpr int64_t kSharedLimit = int64_t{8}
+                                 << 20;  // bytes of packed B in one pass: kept by the process, so not more than speed asks for
+constexpr int64_t kMaxBlockRows = 168;   // rows of A x kSuperK floats: 0.7 MB, a third of a 2 MB L2
 constexpr int64_t kSuperK = 1024;
 constexpr int64_t kMaxBlockPanels = 32;
 constexpr int64_t kPackStepK = 1024;
