@@ -90,6 +90,8 @@ void tile(const GemmTile& t) {
                 (kAlong ? (block * t.rows + m) * Op::kRowWords : (block * micros + i) * kBlockK * 16);
           x.b = b + (k0 - ks) / Op::kUnitK * kPanelRow;
           x.b_panel_bytes = panel_bytes;
+          x.b_step = kPanelRow / micros + 1;
+          x.b_ahead = x.b + kBlockK / Op::kUnitK * kPanelRow + i * x.b_step * (kBlockK / Op::kUnitK);
           x.units = (least(ke, k0 + kBlockK) - k0) / Op::kUnitK;
           x.partial = t.partial + (first_slot + i) * kMaxVectors * 16;
           x.resume = k0 > 0;

@@ -31,6 +31,8 @@ struct MicroArgs {
   int64_t units;          // of k (f32) or pairs of k
   float* partial;         // [R][V][16]
   bool resume;            // start from `partial`
+  const char* b_ahead;    // this micro-tile's part of the next block of B, to be fetched into L2: b_step bytes a unit
+  int64_t b_step;
   Finish finish;
   void* c;
   int64_t ldc;
@@ -68,7 +70,18 @@ void micro(const MicroArgs& x) {
   const float* a = x.a;
   const char* b = x.b;
   const int64_t next = x.b_panel_bytes;
+  // A micro-tile of A comes from L2, about a line for each word of a row: the next one, which lies behind, is fetched
+  // meanwhile.
+  const char* a_ahead = reinterpret_cast<const char*>(kAlong ? a + R * Op::kRowWords : a + kBlockK * 16);
+  const char* b_ahead = x.b_ahead;
   for (int64_t u = 0; u < x.units; ++u) {
+    if constexpr (R > kMaxRows / 2) {
+      __builtin_prefetch(a_ahead, 0, 3);
+      if constexpr (Op::kWords == 2) __builtin_prefetch(a_ahead + 64, 0, 3);
+      __builtin_prefetch(b_ahead, 0, 2);
+      a_ahead += 64 * Op::kWords;
+      b_ahead += x.b_step;
+    }
     const auto word = [&](int r, int j) { return kAlong ? a[r * Op::kRowWords + j] : a[j * 16 + r]; };
     if constexpr (sizeof(Op) && Op::kUnitK == 1) {
       F32 column[V];
