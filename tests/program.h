@@ -2,11 +2,13 @@
 #pragma once
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,8 +19,8 @@ namespace fathom {
 
 class Program {
  public:
-  // Output goes to files in `folder`.
-  Program(const std::string& folder, const std::vector<std::string>& arguments)
+  // Output goes to files in `folder`. `prepare` runs in the child before the program does.
+  Program(const std::string& folder, const std::vector<std::string>& arguments, const std::function<void()>& prepare = nullptr)
       : out_(folder + "/stdout.txt"), err_(folder + "/stderr.txt") {
     pid_ = ::fork();
     if (pid_ != 0) return;
@@ -28,6 +30,7 @@ class Program {
     std::vector<char*> argv = {const_cast<char*>(FATHOM_PROGRAM)};
     for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
     argv.push_back(nullptr);
+    if (prepare) prepare();
     ::execv(FATHOM_PROGRAM, argv.data());
     ::_exit(127);
   }
@@ -58,5 +61,20 @@ class Program {
   int status_ = 0;
   bool done_ = false;
 };
+
+// For Program: no file may grow beyond `bytes`, and writing more fails as on a full disk.
+inline std::function<void()> file_size_limit(rlim_t bytes) {
+  return [bytes] {
+    ::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit = {bytes, bytes};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  };
+}
+
+// For Program: a user who may not write where root may. Nothing changes where the caller is no root.
+inline void become_nobody() {
+  constexpr uid_t kNobody = 65534;
+  if (::geteuid() == 0 && (::setgid(kNobody) != 0 || ::setuid(kNobody) != 0)) ::_exit(126);
+}
 
 }  // namespace fathom

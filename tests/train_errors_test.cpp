@@ -1,5 +1,6 @@
 // What a user gets to read when a recipe or its data are wrong, and that nothing is lost.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "program.h"
 #include "runs/run_store.h"
@@ -114,6 +115,51 @@ TEST_F(TrainErrors, NoPermission) {
   write_file_atomic(folder_ / "file", "x");
   const std::string recipe = write_recipe("", good_data(), "");
   expect_error({recipe, "--set", "run=" + (folder_ / "file/run")}, 1, {"file/run"});
+
+  make_directories(folder_ / "locked");
+  ASSERT_EQ(::chmod((folder_ / "locked").c_str(), 0555), 0);
+  ASSERT_EQ(::chmod(folder_.path().c_str(), 0755), 0);
+  Program program(folder_.path(), {"train", recipe, "--set", "run=" + (folder_ / "locked/run")}, become_nobody);
+  EXPECT_EQ(program.wait(), 1);
+  EXPECT_NE(program.err().find("locked/run"), std::string::npos) << program.err();
+  EXPECT_NE(program.err().find("permission denied"), std::string::npos) << program.err();
+}
+
+// The disk is full when a checkpoint is to be written (its vocabulary makes it larger than all other files): an error, the
+// state before stands, and going on with room again gives the bits of a run that never stopped.
+TEST_F(TrainErrors, FullDiskLosesNothing) {
+  const std::string recipe =
+      write_recipe("  vocab_size: 8192\n", good_data(), "", "checkpoints:\n  checkpoint_steps: 8\n  checkpoint_seconds: 0\n");
+  ASSERT_EQ(run({recipe, "--set", "schedule.tokens=16384", "--set", "run=" + (folder_ / "whole")}).first, 0);
+
+  const std::vector<std::string> resume = {"train", recipe, "--resume", "auto", "--set", "schedule.tokens=16384"};
+  const std::string checkpoints = folder_ / "run/checkpoints";
+  const auto steps = [&checkpoints] {
+    std::vector<std::string> names;
+    if (is_directory(checkpoints))
+      for (const std::string& name : list_directory(checkpoints))
+        if (name.rfind("step-", 0) == 0) names.push_back(name);
+    return names;
+  };
+  {
+    Program first(folder_.path(), resume);
+    while (first.running() && steps().empty()) ::usleep(1000);
+    first.send(SIGINT);  // finishes the step and writes a checkpoint
+    first.wait();
+  }
+  ASSERT_FALSE(steps().empty());
+  const std::string before = steps().back();
+  Program full(folder_.path(), resume, file_size_limit(256 << 10));
+  EXPECT_EQ(full.wait(), 1);
+  EXPECT_NE(full.err().find(checkpoints), std::string::npos) << full.err();
+  EXPECT_NE(full.err().find("the file would be larger"), std::string::npos) << full.err();
+  ASSERT_FALSE(steps().empty());
+  EXPECT_EQ(steps().back(), before);
+
+  const auto [code, text] = run({recipe, "--resume", "auto", "--set", "schedule.tokens=16384"});
+  ASSERT_EQ(code, 0) << text;
+  for (const std::string& name : list_directory(folder_ / "whole/model"))
+    EXPECT_TRUE(read_file(folder_ / ("whole/model/" + name)) == read_file(folder_ / ("run/model/" + name))) << name;
 }
 
 }  // namespace

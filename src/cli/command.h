@@ -1,22 +1,12 @@
-// The table of commands: one file per command (cli/<name>.cpp) that parses, calls and prints. A new command is one file,
-// one declaration here and one line in the table of main.cpp. Each returns the exit code: 0 done, 1 failed, 2 bad usage.
-// Errors may be thrown: main catches them once. With --json: one JSON object on stdout, everything else on stderr.
+// What the commands' files share: parsing with CLI11, common options. The commands themselves are declared in commands.h.
 #pragma once
 #include <CLI/CLI.hpp>
 #include <string>
+#include <vector>
+
+#include "cli/commands.h"
 
 namespace fathom {
-
-int command_demo(int argc, char** argv);
-int command_info(int argc, char** argv);
-int command_doctor(int argc, char** argv);
-int command_tokenizer(int argc, char** argv);
-int command_train(int argc, char** argv);
-int command_logits(int argc, char** argv);
-int command_generate(int argc, char** argv);
-int command_chat(int argc, char** argv);
-int command_bench(int argc, char** argv);
-int command_runs(int argc, char** argv);
 
 // Parses, prints help or the usage error; `done` tells that nothing is left to do (help was shown) with `code`.
 struct Parsed {

@@ -7,19 +7,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-
-namespace fathom {
-int command_demo(int argc, char** argv);
-int command_info(int argc, char** argv);
-int command_doctor(int argc, char** argv);
-int command_tokenizer(int argc, char** argv);
-int command_train(int argc, char** argv);
-int command_logits(int argc, char** argv);
-int command_generate(int argc, char** argv);
-int command_chat(int argc, char** argv);
-int command_bench(int argc, char** argv);
-int command_runs(int argc, char** argv);
-}  // namespace fathom
+#include "cli/commands.h"
 
 namespace {
 

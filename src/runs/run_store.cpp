@@ -2,6 +2,7 @@
 
 #include <sqlite3.h>
 
+#include <cstring>
 #include <limits>
 
 #include "base/error.h"
@@ -37,6 +38,8 @@ struct Database {
     const int kind = code & 0xFF;  // without the extended part
     std::string what = handle ? sqlite3_errmsg(handle) : sqlite3_errstr(code);
     if (kind == SQLITE_FULL) what = "no space left; free some space";
+    if (kind == SQLITE_IOERR)
+      what += " (" + std::string(std::strerror(sqlite3_system_errno(handle))) + "); is there space left?";
     if (kind == SQLITE_BUSY) what = "another process is writing it; one run has one writer";
     if (kind == SQLITE_READONLY) what += "; is the folder writable?";
     const bool input = kind == SQLITE_NOTADB || kind == SQLITE_CORRUPT || kind == SQLITE_CANTOPEN;
