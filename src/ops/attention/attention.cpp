@@ -1,6 +1,7 @@
 #include "ops/attention/attention.h"
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "base/check.h"
@@ -37,6 +38,8 @@ void check_attention_layout(const AttentionLayout& l) {
 
 namespace {
 
+std::atomic<bool> emulate_dot{false};
+
 constexpr int64_t kSuperPositions = kSuperBlocks * kKeyBlock;
 
 // A tile or, where there are too few tiles for the threads, one super-block of a tile. The bits are the same.
@@ -47,6 +50,8 @@ struct Piece {
 };
 
 }  // namespace
+
+void set_emulated_attention_for_test(bool emulated) { emulate_dot.store(emulated); }
 
 void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span<const AttentionSequence> sequences,
                        Tensor& out, Tensor* lse) {
@@ -110,6 +115,8 @@ void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span
   const ForwardFn forward = f32 ? IsaTable<ForwardFn>{portable::forward_tile_f32, avx2::forward_tile_f32,
                                                       avx512::forward_tile_f32, avx512bf16::forward_tile_f32}
                                       .pick()
+                            : emulate_dot.load(std::memory_order_relaxed)
+                                ? portable::forward_tile_dot
                                 : IsaTable<ForwardFn>{portable::forward_tile_bf16, avx2::forward_tile_bf16,
                                                       avx512::forward_tile_bf16, avx512bf16::forward_tile_bf16}
                                       .pick();

@@ -80,3 +80,8 @@ FATHOM_DECLARE_RUNGS4(void forward_tile_f32(const ForwardTile& tile, float* scra
                       void merge_tile_bf16(const ForwardTile& tile, float* states);
                       void backward_piece_f32(const BackwardPiece& piece, float* scratch);
                       void backward_piece_bf16(const BackwardPiece& piece, float* scratch))
+
+// The avx512bf16 rung's form on emulated pair products: its oracle, on every machine.
+namespace fathom::portable {
+void forward_tile_dot(const ForwardTile& tile, float* scratch, float* partial);
+}

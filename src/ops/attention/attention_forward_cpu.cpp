@@ -105,19 +105,14 @@ template <class U>
 FATHOM_INLINE const typename U::Word* probability_words(float* s, int64_t, int64_t) {
   return s;
 }
-#if FATHOM_RUNG_LEVEL >= 3
 // Pairs of keys: [keys/2][lanes], in place. The values are bf16 already.
 template <>
 FATHOM_INLINE const uint32_t* probability_words<PairWord>(float* s, int64_t lanes, int64_t keys) {
   for (int64_t j = 0; j < keys; j += 2)
-    for (int64_t i = 0; i < lanes; i += 16) {
-      const __m512i even = _mm512_srli_epi32(_mm512_castps_si512(load(s + j * lanes + i).v), 16);
-      const __m512i pair = _mm512_or_si512(even, _mm512_castps_si512(load(s + (j + 1) * lanes + i).v));
-      _mm512_storeu_si512(s + j / 2 * lanes + i, pair);
-    }
+    for (int64_t i = 0; i < lanes; i += 16)
+      store_pairs(s + j / 2 * lanes + i, make_pairs(load(s + j * lanes + i), load(s + (j + 1) * lanes + i)));
   return reinterpret_cast<const uint32_t*>(s);
 }
-#endif
 
 template <class T, class U>
 class Forward {
@@ -385,6 +380,11 @@ void forward_tile_bf16(const ForwardTile& tile, float* scratch, float* partial) 
   forward_tile<bf16, FloatWord>(tile, scratch, partial);
 #endif
 }
+#if FATHOM_RUNG_LEVEL == 0
+void forward_tile_dot(const ForwardTile& tile, float* scratch, float* partial) {
+  forward_tile<bf16, PairWord>(tile, scratch, partial);
+}
+#endif
 void merge_tile_f32(const ForwardTile& tile, float* states) { merge_tile<float>(tile, states); }
 void merge_tile_bf16(const ForwardTile& tile, float* states) { merge_tile<bf16>(tile, states); }
 

@@ -2,6 +2,7 @@
 // word with any strides (so it may lie transposed), B is read in vectors. Every element is one chain over depth in
 // order, so the shape of the register tile decides no bit. For *_cpu.cpp files.
 #pragma once
+#include "backend/cpu/dot_bf16.h"
 #include "backend/cpu/simd.h"
 #include "kernels/vector_math.h"
 
@@ -15,16 +16,13 @@ struct FloatWord {
   static FATHOM_INLINE F32 load_b(const float* p) { return load(p); }
   static FATHOM_INLINE F32 load_b(const bf16* p) { return load(p); }
 };
-#if FATHOM_RUNG_LEVEL >= 3
+// Below the avx512bf16 rung the instruction is emulated, bit for bit: that is how this form is tested without it.
 struct PairWord {
   using Word = uint32_t;
   static constexpr int kPer = 2;
-  static FATHOM_INLINE F32 mad(Word a, __m512bh b, F32 c) {
-    return {_mm512_dpbf16_ps(c.v, (__m512bh)_mm512_set1_epi32(static_cast<int>(a)), b)};
-  }
-  static FATHOM_INLINE __m512bh load_b(const uint32_t* p) { return (__m512bh)_mm512_loadu_si512(p); }
+  static FATHOM_INLINE F32 mad(Word a, Pairs b, F32 c) { return dot2(set1_pairs(a), b, c); }
+  static FATHOM_INLINE Pairs load_b(const uint32_t* p) { return load_pairs(p); }
 };
-#endif
 
 enum class Start { kZero, kLoad, kScaled };  // C starts at 0, as it stands, or times scale[row]
 

@@ -69,20 +69,16 @@ void pack_values(const AttentionHead& h, const T* block, int64_t valid, int64_t 
     widen_row(block + j * h.row_width + h.value_offset, h.value_width, padded, to + j * stride);
   for (int64_t j = valid; j < 64; ++j) __builtin_memset(to + j * stride, 0, static_cast<size_t>(padded) * sizeof(float));
 }
-#if FATHOM_RUNG_LEVEL >= 3
 inline void pack_values(const AttentionHead& h, const bf16* block, int64_t valid, int64_t stride, uint32_t* to) {
   const int64_t padded = padded_width(h.value_width);
   for (int64_t j = 0; j < 64; j += 2)
     for (int64_t d = 0; d < padded; d += 16) {
       const int n = static_cast<int>(h.value_width - d < 16 ? h.value_width - d : 16);
       const bf16* row = block + j * h.row_width + h.value_offset + d;
-      const __m256i even = _mm256_maskz_loadu_epi16(lanes_below(j < valid ? n : 0), row);
-      const __m256i odd = _mm256_maskz_loadu_epi16(lanes_below(j + 1 < valid ? n : 0), row + h.row_width);
-      _mm512_storeu_si512(to + j / 2 * stride + d,
-                          _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16)));
+      const F32 even = j < valid ? load_n(row, n) : zero(), odd = j + 1 < valid ? load_n(row + h.row_width, n) : zero();
+      store_pairs(to + j / 2 * stride + d, make_pairs(even, odd));
     }
 }
-#endif
 
 #if FATHOM_RUNG_LEVEL >= 2
 // 16 rows of 16 words become 16 columns, in registers.

@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "backend/cpu/isa.h"
 #include "base/thread_pool.h"
+#include "ops/attention/attention_dispatch.h"
 #include "ops/attention/attention_problem.h"
 #include "ops/attention/attention_ref.h"
 
@@ -16,6 +18,7 @@ namespace {
 
 struct Restore {
   ~Restore() {
+    set_emulated_attention_for_test(false);
     set_isa_for_test(best_isa());
     set_num_threads(2);
   }
@@ -100,6 +103,28 @@ TEST_P(Attention, F32BitsAreTheSameOnEveryFloatRung) {
     EXPECT_TRUE(same_bits(got.out, want.out)) << isa_name(isa);
     EXPECT_TRUE(same_bits(got.lse, want.lse)) << isa_name(isa);
   }
+}
+
+// The form over VDPBF16PS is right on the scalar emulator, and the instruction gives the emulator's bits where there is one.
+class AttentionPairs : public ::testing::TestWithParam<Named> {};
+INSTANTIATE_TEST_SUITE_P(Layouts, AttentionPairs, ::testing::ValuesIn(kLayouts),
+                         [](const auto& i) { return std::string(i.param.name); });
+
+TEST_P(AttentionPairs, OracleEmulatorAndInstructionAgree) {
+  Restore restore;
+  const AttentionProblem p = make_attention_problem(GetParam().layout, DType::kBF16, {1, 63, 70, 530}, {1, 63, 70, 2}, 5);
+  const Result want = forward_ref(p);
+  set_isa_for_test(Isa::kPortable);
+  set_emulated_attention_for_test(true);
+  const Result emulated = forward(p);
+  expect_close(emulated.out, want.out, DType::kBF16, "emulated");
+  set_emulated_attention_for_test(false);
+  const std::vector<Isa> isas = supported_isas();
+  if (std::find(isas.begin(), isas.end(), Isa::kAvx512Bf16) == isas.end()) return;  // the emulator alone was tested
+  set_isa_for_test(Isa::kAvx512Bf16);
+  const Result real = forward(p);
+  EXPECT_TRUE(same_bits(real.out, emulated.out));
+  EXPECT_TRUE(same_bits(real.lse, emulated.lse));
 }
 
 // Rows [begin, end) of the sequence as one chunk, with a store of its own whose unused slots are NaN.
