@@ -18,7 +18,7 @@
 #include "cli/think_stream.h"
 #include "infer/engine.h"
 #include "ops/attention/attention.h"
-#include "text/chat_format.h"
+#include "text/chat_template.h"
 
 namespace fathom {
 namespace {
@@ -75,7 +75,7 @@ class Chat {
   };
   Chat(Decoder& model, const Tokenizer& tokenizer, const Options& options)
       : tokenizer_(tokenizer),
-        format_(tokenizer),
+        template_(tokenizer),
         options_(options),
         engine_(model, engine_config(model, options.max_positions, num_valid_tokens(model.config(), &tokenizer))) {
     positions_ = std::min(options.max_positions, engine_.num_blocks() * kKeyBlock);
@@ -99,10 +99,10 @@ class Chat {
     return config;
   }
   // The conversation as ids; the oldest exchanges go where it has become too long. Empty: even the last message alone is.
-  std::vector<int32_t> render(ChatScreen& screen);
+  ChatPrompt render(ChatScreen& screen);
 
   const Tokenizer& tokenizer_;
-  const ChatFormat format_;
+  const ChatTemplate template_;
   const Options options_;
   int64_t positions_ = 0;
   std::vector<ChatMessage> messages_;
@@ -110,10 +110,12 @@ class Chat {
   uint64_t turn_ = 0;
 };
 
-std::vector<int32_t> Chat::render(ChatScreen& screen) {
+ChatPrompt Chat::render(ChatScreen& screen) {
+  ChatOptions chat_options;
+  chat_options.thinking = options_.think;
   for (;;) {
-    std::vector<int32_t> prompt = format_.prompt(messages_, options_.think);
-    if (static_cast<int64_t>(prompt.size()) + kMinAnswer <= positions_) return prompt;
+    ChatPrompt prompt = template_.prompt(messages_, chat_options);
+    if (static_cast<int64_t>(prompt.ids.size()) + kMinAnswer <= positions_) return prompt;
     const size_t first = options_.system.empty() ? 0 : 1;
     if (messages_.size() <= first + 1) return {};
     messages_.erase(messages_.begin() + static_cast<int64_t>(first), messages_.begin() + static_cast<int64_t>(first) + 2);
@@ -124,7 +126,8 @@ std::vector<int32_t> Chat::render(ChatScreen& screen) {
 void Chat::ask(const std::string& text, ChatScreen& screen) {
   messages_.push_back({"user", text, ""});
   Request request;
-  request.prompt = render(screen);
+  ChatPrompt prompt = render(screen);
+  request.prompt = std::move(prompt.ids);
   if (request.prompt.empty()) {
     messages_.pop_back();
     std::fprintf(stderr, "that message is too long for the %lld positions of the model\n", static_cast<long long>(positions_));
@@ -137,7 +140,7 @@ void Chat::ask(const std::string& text, ChatScreen& screen) {
   request.max_tokens = std::min(options_.max_tokens, positions_ - static_cast<int64_t>(request.prompt.size()));
 
   std::string answer;
-  ThinkStream split(options_.think, [&](bool thinking, std::string_view part) {
+  ThinkStream split(prompt.thinking, [&](bool thinking, std::string_view part) {
     if (!thinking) answer += part;
     screen.show(thinking, part);
   });
@@ -234,7 +237,7 @@ int command_chat(int argc, char** argv) {
   options.add(app);
   sampling.add(app);
   app.add_option("--system", system, "system message");
-  app.add_flag("--no-think", no_think, "answer at once: the prompt does not open <think>");
+  app.add_flag("--no-think", no_think, "answer at once: the template is told enable_thinking=false");
   app.add_option("--max-tokens", max_tokens, "tokens of an answer at most")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();
@@ -245,7 +248,7 @@ int command_chat(int argc, char** argv) {
   if (!tokenizer)
     fail_usage("chat", "'" + options.directory + "' has no tokenizer.json; `fathom generate --prompt-ids` works without");
   if (first_invalid_utf8(system) >= 0) fail_usage("chat", "--system is not UTF-8");
-  ChatFormat check(*tokenizer);  // whether the tokenizer can hold a conversation, before the weights are read
+  ChatTemplate check(*tokenizer);  // whether the model can hold a conversation, before the weights are read
   const auto resolved = sampling.resolve(options.directory, config, tokenizer);
   Decoder model = load_model(options.directory, options.numerics(config), /*training=*/false);
   Chat::Options chat_options;

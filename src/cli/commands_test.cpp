@@ -17,7 +17,7 @@
 #include "base/test_folder.h"
 #include "checkpoint/hf_directory.h"
 #include "checkpoint/safetensors.h"
-#include "text/chat_format.h"
+#include "text/chat_template.h"
 
 namespace fathom {
 namespace {

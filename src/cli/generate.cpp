@@ -73,6 +73,7 @@ int command_generate(int argc, char** argv) {
   CLI::App app("Complete a prompt. The text appears as it is made; Ctrl-C ends it early", "fathom generate");
   app.footer(
       "Examples: fathom generate DIR --prompt \"Once upon a time\" --max-tokens 100\n"
+      "          fathom generate DIR --chat --prompt \"What is 2+2?\"\n"
       "          fathom generate DIR --prompt-ids 1,2,3 --temperature 0 --json");
   ModelOptions options;
   PromptOptions prompt_options;
@@ -81,6 +82,7 @@ int command_generate(int argc, char** argv) {
   bool ignore_eos = false, show_special = false, json = false;
   options.add(app);
   prompt_options.add(app, /*from_stdin=*/true);
+  prompt_options.add_chat(app);
   app.add_option("--max-tokens", max_tokens, "tokens to make at most")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();

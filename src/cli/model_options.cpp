@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "cli/command.h"
+#include "text/chat_template.h"
 
 namespace fathom {
 namespace {
@@ -93,20 +94,54 @@ void PromptOptions::add(CLI::App& app, bool from_stdin) {
   by_ids->excludes(by_text);
 }
 
+void PromptOptions::add_chat(CLI::App& app) {
+  auto* by_chat = app.add_flag("--chat", chat, "the prompt is a message to the model: it goes through the chat template");
+  app.add_option("--system", system, "with --chat: the system message")->needs(by_chat);
+  app.add_flag("--no-think", no_think, "with --chat: the template is told enable_thinking=false")->needs(by_chat);
+  app.add_option("--messages", messages,
+                 "with --chat: a JSON file of messages ([{\"role\": …, \"content\": …}, …]) in place of a prompt")
+      ->needs(by_chat)
+      ->excludes("--prompt")
+      ->excludes("--system");
+  by_chat->excludes("--prompt-ids");
+}
+
+// The prompt's text, or stdin's.
+std::string PromptOptions::read_text(const std::optional<Tokenizer>& tokenizer) const {
+  if (!has_text && !from_stdin_) fail_usage("cli", "no prompt; give --prompt-ids 1,2,3 or --prompt TEXT");
+  if (!tokenizer) fail_usage("cli", "the directory has no tokenizer.json, so text cannot be encoded; give --prompt-ids 1,2,3");
+  const std::string input = has_text ? text : read_stdin();
+  if (const int64_t at = first_invalid_utf8(input); at >= 0)
+    fail_usage("cli", "the prompt is not UTF-8: byte " + std::to_string(at) +
+                          " begins an ill-formed sequence; convert it first (iconv -t utf-8)");
+  return input;
+}
+
+std::vector<int32_t> PromptOptions::read_chat(const std::optional<Tokenizer>& tokenizer) const {
+  const std::string message = messages.empty() ? read_text(tokenizer) : "";
+  if (!tokenizer) fail_usage("cli", "the directory has no tokenizer.json, so it cannot hold a conversation");
+  if (first_invalid_utf8(system) >= 0) fail_usage("cli", "--system is not UTF-8");
+  const ChatTemplate chat_template(*tokenizer);
+  ChatOptions options;
+  options.thinking = !no_think;
+  if (!messages.empty()) return chat_template.encode(chat_template.render_json(read_file(messages, kMaxPromptBytes), options));
+  std::vector<ChatMessage> conversation;
+  if (!system.empty()) conversation.push_back({"system", system, ""});
+  conversation.push_back({"user", message, ""});
+  return chat_template.prompt(conversation, options).ids;
+}
+
 std::vector<int32_t> PromptOptions::read(const ModelConfig& config, const std::optional<Tokenizer>& tokenizer,
                                          int64_t max_positions) const {
   std::vector<int32_t> prompt;
   if (has_ids) {
     for (const int id : parse_ids(ids)) prompt.push_back(id);
     if (prompt.empty()) fail_usage("cli", "--prompt-ids holds no id; give at least one, as 1,2,3");
+  } else if (chat) {
+    prompt = read_chat(tokenizer);
+    if (prompt.empty()) fail_usage("cli", "the chat template makes an empty prompt of this");
   } else {
-    if (!has_text && !from_stdin_) fail_usage("cli", "no prompt; give --prompt-ids 1,2,3 or --prompt TEXT");
-    if (!tokenizer)
-      fail_usage("cli", "the directory has no tokenizer.json, so text cannot be encoded; give --prompt-ids 1,2,3");
-    const std::string input = has_text ? text : read_stdin();
-    if (const int64_t at = first_invalid_utf8(input); at >= 0)
-      fail_usage("cli", "the prompt is not UTF-8: byte " + std::to_string(at) +
-                            " begins an ill-formed sequence; convert it first (iconv -t utf-8)");
+    const std::string input = read_text(tokenizer);
     prompt = tokenizer->encode(input, Tokenizer::Specials::kRecognise, /*add_bos=*/tokenizer->wants_bos());
     if (prompt.size() > 1 && prompt[0] == prompt[1] && prompt[0] == tokenizer->bos_id())
       prompt.erase(prompt.begin());  // the text brought its own

@@ -26,11 +26,16 @@ struct ModelOptions {
 struct PromptOptions {
   std::string ids, text;
   bool has_ids = false, has_text = false;
+  bool chat = false, no_think = false;  // the text is a message, put through the model's chat template
+  std::string system, messages;         // with chat: the system message; a file with a conversation in place of the text
   void add(CLI::App& app, bool from_stdin);
+  void add_chat(CLI::App& app);
   // The prompt's ids, every one below the vocabulary's size, not more than `max_positions`. Reads stdin where allowed.
   std::vector<int32_t> read(const ModelConfig& config, const std::optional<Tokenizer>& tokenizer, int64_t max_positions) const;
 
  private:
+  std::string read_text(const std::optional<Tokenizer>& tokenizer) const;
+  std::vector<int32_t> read_chat(const std::optional<Tokenizer>& tokenizer) const;
   bool from_stdin_ = false;
 };
 

@@ -12,7 +12,7 @@
 #include "cli/command.h"
 #include "data/line_reader.h"
 #include "data/record.h"
-#include "text/chat_format.h"
+#include "text/chat_template.h"
 #include "text/pre_tokenizer.h"
 #include "text/tokenizer.h"
 

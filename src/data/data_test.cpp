@@ -136,6 +136,7 @@ TEST(TokenDataset, ConversationsTrainTheAnswerOnly) {
   config.special_tokens = deepseek_r1_control_tokens();
   config.bos_token = config.special_tokens[0];
   config.eos_token = config.special_tokens[1];
+  config.chat_template = deepseek_r1_chat_template();
   const std::vector<std::string_view> texts = {"question answer question answer 1 2 3"};
   train_tokenizer(texts, config, folder / "tok");
   const Tokenizer tokenizer = Tokenizer::from_directory(folder / "tok");

@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "data/record.h"
-#include "text/chat_format.h"
+#include "text/chat_template.h"
 
 namespace fathom {
 
@@ -24,7 +24,7 @@ void TokenDataset::add(std::span<const int32_t> ids, std::span<const uint8_t> tr
 
 TokenDataset TokenDataset::from_files(const std::vector<std::string>& paths, const Tokenizer* tokenizer) {
   TokenDataset out;
-  std::optional<ChatFormat> chat;
+  std::optional<ChatTemplate> chat;
   int64_t number = 0;
   read_records(paths, [&](Record&& record) {
     ++number;

@@ -1,6 +1,7 @@
 #include "posttrain/rollout.h"
 
-#include "text/chat_format.h"
+#include "base/error.h"
+#include "text/chat_template.h"
 
 namespace fathom {
 
@@ -26,17 +27,20 @@ std::vector<ScoredAnswer> sample_answers(Engine& engine, const Tokenizer& tokeni
                                          double temperature, SampleKey key,
                                          const std::function<void(int64_t, int64_t)>& on_progress,
                                          const std::function<bool()>& stop) {
-  const ChatFormat chat(tokenizer);
+  if (tokenizer.eos_id() < 0) fail_usage("rollout", "the tokenizer has no eos_token, so no answer would end");
+  const ChatTemplate chat(tokenizer);
+  ChatOptions options;
+  options.thinking = true;
   std::vector<Request> requests;
   std::vector<ScoredAnswer> answers;
   for (size_t p = 0; p < problems.size(); ++p) {
-    const std::vector<int32_t> prompt = chat.prompt(std::vector<ChatMessage>{{"user", problems[p].prompt, ""}});
+    const std::vector<int32_t> prompt = chat.prompt(std::vector<ChatMessage>{{"user", problems[p].prompt, ""}}, options).ids;
     for (int64_t g = 0; g < answers_each; ++g) {
       Request r;
       r.prompt = prompt;
       r.sampling.temperature = static_cast<float>(temperature);
       r.max_tokens = max_tokens;
-      r.stop_ids = {chat.eos_id()};
+      r.stop_ids = {tokenizer.eos_id()};
       r.seed = key.seed, r.step = key.step, r.sequence = answers.size();
       requests.push_back(std::move(r));
       ScoredAnswer a;

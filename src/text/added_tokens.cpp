@@ -49,9 +49,9 @@ void AddedTokenFinder::add(const AddedToken& token, std::string_view content) {
   tokens_.push_back(token);
 }
 
-int32_t AddedTokenFinder::longest_at(std::string_view text, size_t at, size_t& end) const {
+int32_t AddedTokenFinder::longest_at(std::string_view text, size_t at, size_t limit, size_t& end) const {
   int32_t found = -1;
-  for (int32_t node = 0; at < text.size();) {
+  for (int32_t node = 0; at < limit;) {
     const auto byte = static_cast<unsigned char>(text[at++]);
     const auto& children = nodes_[node].children;
     const auto child = std::find_if(children.begin(), children.end(), [&](const auto& x) { return x.first == byte; });
@@ -65,16 +65,23 @@ int32_t AddedTokenFinder::longest_at(std::string_view text, size_t at, size_t& e
   return found;
 }
 
-void AddedTokenFinder::find(std::string_view text, bool specials_as_text, std::vector<Part>& parts) const {
+void AddedTokenFinder::find(std::string_view text, bool specials_as_text, std::span<const TextSpan> plain,
+                            std::vector<Part>& parts) const {
   parts.clear();
-  size_t done = 0;
+  size_t done = 0, next_plain = 0;
   for (size_t at = 0; at < text.size() && !tokens_.empty();) {
+    while (next_plain < plain.size() && plain[next_plain].end <= at) ++next_plain;
+    const size_t limit = next_plain < plain.size() ? plain[next_plain].begin : text.size();
+    if (at >= limit) {
+      at = plain[next_plain].end;
+      continue;
+    }
     if (!first_[static_cast<unsigned char>(text[at])]) {
       ++at;
       continue;
     }
     size_t end = at;
-    const int32_t index = longest_at(text, at, end);
+    const int32_t index = longest_at(text, at, limit, end);
     if (index < 0) {
       ++at;
       continue;

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "base/check.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/utf8.h"
@@ -32,7 +33,7 @@ struct Scratch {
 struct Tokenizer::Impl {
   struct Token {
     std::string bytes;  // what it decodes to
-    bool special = false;
+    bool special = false, added = false;
   };
   std::string source;
   std::vector<Token> tokens;                             // by id; ids between may be unused
@@ -45,14 +46,21 @@ struct Tokenizer::Impl {
   AddedTokenFinder raw_tokens, normalised_tokens;
   std::vector<int32_t> prefix;  // what add_bos puts in front
   int32_t bos = -1, eos = -1, pad = -1;
-  std::string chat_template;
+  std::vector<std::pair<std::string, std::string>> chat_templates, named_tokens;
 
   mutable std::mutex mutex;
   mutable std::vector<std::unique_ptr<Scratch>> idle;
 
   explicit Impl(TokenizerSpec spec, std::string name);
   void encode_text(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const;
+  void encode_marked(std::string_view text, bool specials_as_text, std::span<const TextSpan> plain,
+                     std::vector<int32_t>& out) const;
+  std::string normalised(std::string_view text, std::vector<TextSpan>& spans) const;
   int32_t required_id(const std::string& token, const char* what) const;
+  void give_back(std::unique_ptr<Scratch> scratch) const {
+    const std::lock_guard lock(mutex);
+    idle.push_back(std::move(scratch));
+  }
   std::unique_ptr<Scratch> take_scratch() const {
     const std::lock_guard lock(mutex);
     if (idle.empty()) return std::make_unique<Scratch>();
@@ -108,7 +116,7 @@ Tokenizer::Impl::Impl(TokenizerSpec spec, std::string name) : source(std::move(n
     if (token.content.empty()) refuse("the added token " + std::to_string(token.id) + " is empty");
     const std::string content = token.normalized && spec.nfc ? fathom::nfc(token.content) : token.content;
     id_of_text[token.content] = token.id;
-    tokens[token.id] = {characters_to_bytes(content).value_or(content), token.special};
+    tokens[token.id] = {characters_to_bytes(content).value_or(content), token.special, true};
     (token.normalized ? normalised_tokens : raw_tokens).add(token, content);
   }
   ignore_merges = spec.ignore_merges;
@@ -122,7 +130,12 @@ Tokenizer::Impl::Impl(TokenizerSpec spec, std::string name) : source(std::move(n
   if (prefix.empty() && bos >= 0) prefix.push_back(bos);
   if (bos < 0 && prefix.size() == 1) bos = prefix[0];
   if (spec.add_bos_token && prefix.empty()) refuse("add_bos_token is true, but there is no bos_token");
-  chat_template = std::move(spec.chat_template);
+  chat_templates = std::move(spec.chat_templates);
+  for (const auto& [key, text] : {std::pair{"bos_token", &spec.bos_token},
+                                  {"eos_token", &spec.eos_token},
+                                  {"pad_token", &spec.pad_token},
+                                  {"unk_token", &spec.unk_token}})
+    if (!text->empty()) named_tokens.emplace_back(key, *text);
 }
 
 int32_t Tokenizer::Impl::required_id(const std::string& token, const char* what) const {
@@ -180,10 +193,54 @@ Tokenizer Tokenizer::from_text(const std::string& tokenizer_json, const std::str
 Tokenizer Tokenizer::from_directory(const std::string& path) {
   TokenizerSpec spec = read_tokenizer_json(path + "/tokenizer.json");
   if (const std::string config = path + "/tokenizer_config.json"; file_exists(config)) read_tokenizer_config(config, spec);
-  if (const std::string chat = path + "/chat_template.jinja"; file_exists(chat)) spec.chat_template = read_file(chat, 1 << 24);
+  read_chat_template(path, spec);
   Tokenizer tokenizer;
   tokenizer.impl_ = std::make_unique<Impl>(std::move(spec), path);
   return tokenizer;
+}
+
+// `plain`: no token is recognised there.
+void Tokenizer::Impl::encode_marked(std::string_view text, bool specials_as_text, std::span<const TextSpan> plain,
+                                    std::vector<int32_t>& out) const {
+  auto scratch = take_scratch();
+  raw_tokens.find(text, specials_as_text, plain, scratch->raw_parts);
+  std::vector<TextSpan> inside;
+  std::string normal;
+  size_t first = 0;  // of the spans that end behind this part's begin
+  for (const auto& raw : scratch->raw_parts) {
+    if (raw.id >= 0) {
+      out.push_back(raw.id);
+      continue;
+    }
+    std::string_view part = text.substr(raw.begin, raw.end - raw.begin);
+    inside.clear();
+    while (first < plain.size() && plain[first].end <= raw.begin) ++first;
+    for (size_t i = first; i < plain.size() && plain[i].begin < raw.end; ++i)
+      inside.push_back({std::max(plain[i].begin, raw.begin) - raw.begin, std::min(plain[i].end, raw.end) - raw.begin});
+    if (nfc) part = normal = normalised(part, inside);
+    normalised_tokens.find(part, specials_as_text, inside, scratch->normalised_parts);
+    for (const auto& p : scratch->normalised_parts) {
+      if (p.id >= 0)
+        out.push_back(p.id);
+      else
+        encode_text(part.substr(p.begin, p.end - p.begin), *scratch, out);
+    }
+  }
+  give_back(std::move(scratch));
+}
+
+// The text normalised and the spans moved with it. Spans are normalised apart from what is around them.
+std::string Tokenizer::Impl::normalised(std::string_view text, std::vector<TextSpan>& spans) const {
+  std::string out;
+  size_t at = 0;
+  for (TextSpan& span : spans) {
+    out += fathom::nfc(text.substr(at, span.begin - at));
+    at = span.end;
+    const std::string inner = fathom::nfc(text.substr(span.begin, span.end - span.begin));
+    span = {out.size(), out.size() + inner.size(), span.label};
+    out += inner;
+  }
+  return out + fathom::nfc(text.substr(at));
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, Specials specials, bool add_bos) const {
@@ -195,35 +252,22 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, Specials specials,
     if (t.prefix.empty()) fail_usage("tokenizer", t.source + ": there is no bos token to put in front");
     out = t.prefix;
   }
+  if (specials != Specials::kAsText) {
+    t.encode_marked(text, specials == Specials::kSpecialAsText, {}, out);
+    return out;
+  }
   auto scratch = t.take_scratch();
   std::string normal;
-  const auto normalised = [&](std::string_view part) {
-    if (!t.nfc) return part;
-    normal = fathom::nfc(part);
-    return std::string_view(normal);
-  };
-  if (specials == Specials::kAsText) {
-    t.encode_text(normalised(text), *scratch, out);
-  } else {
-    const bool specials_as_text = specials == Specials::kSpecialAsText;
-    t.raw_tokens.find(text, specials_as_text, scratch->raw_parts);
-    for (const auto& raw : scratch->raw_parts) {
-      if (raw.id >= 0) {
-        out.push_back(raw.id);
-        continue;
-      }
-      const std::string_view part = normalised(text.substr(raw.begin, raw.end - raw.begin));
-      t.normalised_tokens.find(part, specials_as_text, scratch->normalised_parts);
-      for (const auto& p : scratch->normalised_parts) {
-        if (p.id >= 0)
-          out.push_back(p.id);
-        else
-          t.encode_text(part.substr(p.begin, p.end - p.begin), *scratch, out);
-      }
-    }
-  }
-  const std::lock_guard lock(t.mutex);
-  t.idle.push_back(std::move(scratch));
+  if (t.nfc) text = normal = fathom::nfc(text);
+  t.encode_text(text, *scratch, out);
+  t.give_back(std::move(scratch));
+  return out;
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, std::span<const TextSpan> plain) const {
+  CHECK(first_invalid_utf8(text) < 0);
+  std::vector<int32_t> out;
+  impl_->encode_marked(text, false, plain, out);
   return out;
 }
 
@@ -248,10 +292,17 @@ int32_t Tokenizer::id_of(std::string_view token) const {
   return found == impl_->id_of_bytes.end() ? -1 : found->second;
 }
 bool Tokenizer::is_special(int32_t id) const { return id >= 0 && id < vocab_size() && impl_->tokens[id].special; }
+bool Tokenizer::is_added(int32_t id) const { return id >= 0 && id < vocab_size() && impl_->tokens[id].added; }
 int32_t Tokenizer::bos_id() const { return impl_->bos; }
 int32_t Tokenizer::eos_id() const { return impl_->eos; }
 int32_t Tokenizer::pad_id() const { return impl_->pad; }
 bool Tokenizer::wants_bos() const { return impl_->wants_bos; }
-const std::string& Tokenizer::chat_template() const { return impl_->chat_template; }
+const std::string& Tokenizer::chat_template(const std::string& name) const {
+  static const std::string none;
+  for (const auto& [key, source] : impl_->chat_templates)
+    if (key == name) return source;
+  return none;
+}
+const std::vector<std::pair<std::string, std::string>>& Tokenizer::named_tokens() const { return impl_->named_tokens; }
 
 }  // namespace fathom

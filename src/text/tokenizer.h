@@ -5,7 +5,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "text/added_tokens.h"
 
 namespace fathom {
 
@@ -22,17 +25,24 @@ class Tokenizer {
   // kAsText: no added token is recognised: what user text goes through. kSpecialAsText: those marked special are text.
   enum class Specials { kAsText, kRecognise, kSpecialAsText };
   std::vector<int32_t> encode(std::string_view text, Specials specials, bool add_bos = false) const;
+  // A text of which the spans `plain` (in order) came from outside: no added token is recognised in them, not even in part;
+  // elsewhere all are. Pieces may cross their borders, as the reference's do, so harmless spans change nothing.
+  std::vector<int32_t> encode(std::string_view text, std::span<const TextSpan> plain) const;
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
   // Streaming decode: bytes of one token; the caller joins them and prints whole code points only (see Utf8Stream).
   std::string token_bytes(int32_t id) const;
   int32_t vocab_size() const;                   // highest id + 1
   int32_t id_of(std::string_view token) const;  // -1: none. Added tokens by their text, others by their mapped characters
   bool is_special(int32_t id) const;
-  int32_t bos_id() const;  // -1: none
+  bool is_added(int32_t id) const;  // one of added_tokens
+  int32_t bos_id() const;           // -1: none
   int32_t eos_id() const;
   int32_t pad_id() const;
-  bool wants_bos() const;                    // the files ask for bos at the start of every text
-  const std::string& chat_template() const;  // Jinja source, empty where none
+  bool wants_bos() const;  // the files ask for bos at the start of every text
+  // Jinja source of the model's conversation, empty where none; with a name, one of several (tool_use).
+  const std::string& chat_template(const std::string& name = "default") const;
+  // Texts of the tokens that templates may name: bos_token, eos_token, pad_token, unk_token. Those that there are.
+  const std::vector<std::pair<std::string, std::string>>& named_tokens() const;
 
  private:
   Tokenizer();

@@ -164,6 +164,15 @@ std::string token_text(const Node& node) {
   return node.is_string() ? node.string() : node.at("content").string();
 }
 
+// A template, or several with names.
+void read_templates(const Node& node, TokenizerSpec& spec) {
+  if (!node.present()) return;
+  spec.chat_templates.clear();
+  if (!node.is_array()) return spec.chat_templates.emplace_back("default", node.string()), void();
+  node.each(
+      [&](const Node& item) { spec.chat_templates.emplace_back(item.at("name").string(), item.at("template").string()); });
+}
+
 }  // namespace
 
 TokenizerSpec parse_tokenizer_json(const std::string& text, const std::string& source) {
@@ -200,14 +209,21 @@ void parse_tokenizer_config(const std::string& text, const std::string& source, 
   spec.bos_token = token_text(root.at("bos_token"));
   spec.eos_token = token_text(root.at("eos_token"));
   spec.pad_token = token_text(root.at("pad_token"));
+  spec.unk_token = token_text(root.at("unk_token"));
   spec.add_bos_token = root.at("add_bos_token").boolean_or(false);
-  const Node chat = root.at("chat_template");
-  if (chat.is_array())  // several with names: the default one
-    chat.each([&](const Node& item) {
-      if (item.at("name").string() == "default") spec.chat_template = item.at("template").string();
-    });
-  else
-    spec.chat_template = chat.string_or("");
+  read_templates(root.at("chat_template"), spec);
+}
+
+void read_chat_template(const std::string& directory, TokenizerSpec& spec) {
+  if (const std::string path = directory + "/chat_template.jinja"; file_exists(path)) {
+    std::erase_if(spec.chat_templates, [](const auto& t) { return t.first == "default"; });
+    spec.chat_templates.emplace_back("default", read_file(path, kMaxBytes));
+  } else if (const std::string old = directory + "/chat_template.json"; file_exists(old)) {
+    const Json json = read_json_file(old);
+    const Node root(&json, old, "");
+    if (!json.is_object()) root.wrong("an object");
+    read_templates(root.at("chat_template"), spec);
+  }
 }
 
 TokenizerSpec read_tokenizer_json(const std::string& path) { return parse_tokenizer_json(read_file(path, kMaxBytes), path); }

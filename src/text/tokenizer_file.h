@@ -18,7 +18,8 @@ struct TokenizerSpec {
   std::vector<std::string> patterns;         // of the Split pre-tokenizers, in order
   std::vector<std::string> template_prefix;  // tokens that the post-processor puts in front
   // tokenizer_config.json; empty where it says nothing
-  std::string bos_token, eos_token, pad_token, chat_template;
+  std::string bos_token, eos_token, pad_token, unk_token;
+  std::vector<std::pair<std::string, std::string>> chat_templates;  // by name; the usual one is "default"
   bool add_bos_token = false;
 };
 
@@ -26,5 +27,7 @@ TokenizerSpec read_tokenizer_json(const std::string& path);
 TokenizerSpec parse_tokenizer_json(const std::string& text, const std::string& source);
 void read_tokenizer_config(const std::string& path, TokenizerSpec& spec);
 void parse_tokenizer_config(const std::string& text, const std::string& source, TokenizerSpec& spec);
+// chat_template.jinja, else chat_template.json of a model directory, in place of what the config says.
+void read_chat_template(const std::string& directory, TokenizerSpec& spec);
 
 }  // namespace fathom

@@ -44,7 +44,7 @@ std::vector<Word> count_words(std::span<const std::string_view> texts, const Pre
   for (size_t t = 0; t < texts.size(); ++t) {
     if (const int64_t bad = first_invalid_utf8(texts[t]); bad >= 0)
       fail_usage("tokenizer", "text " + std::to_string(t) + " is not UTF-8 at byte " + std::to_string(bad));
-    specials.find(texts[t], false, parts);
+    specials.find(texts[t], false, {}, parts);
     for (const auto& part : parts) {
       if (part.id >= 0) continue;
       const std::string_view text = texts[t].substr(part.begin, part.end - part.begin);

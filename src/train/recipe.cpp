@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "text/chat_format.h"
+#include "text/chat_template.h"
 
 namespace fathom {
 
