@@ -11,6 +11,7 @@
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "base/utf8.h"
+#include "checkpoint/gguf_model.h"
 #include "checkpoint/safetensors.h"
 
 namespace fathom {
@@ -86,6 +87,12 @@ void check_memory(const ModelConfig& config, DType dtype, const std::string& dir
 }  // namespace
 
 Decoder load_model(const std::string& directory, const Numerics& numerics, bool training) {
+  if (is_gguf_file(directory)) {
+    if (training)
+      fail_usage("checkpoint",
+                 "'" + directory + "' is a GGUF file; training needs a Hugging Face directory: fathom convert makes one");
+    return load_gguf_model(directory, numerics);
+  }
   if (!is_directory(directory)) fail_usage("checkpoint", "'" + directory + "' is no folder; give a model directory");
   const ModelConfig config = ModelConfig::from_file(directory + "/config.json");
   const SafetensorsDirectory files = SafetensorsDirectory::open(directory);

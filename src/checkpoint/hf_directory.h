@@ -7,8 +7,9 @@
 
 namespace fathom {
 
-// Loads every named tensor of the model. A missing, superfluous or mis-shaped tensor, a lying index: Error that names the
-// tensor, expected and found. `training`: F32 values; else values in the compute type, packed, raw values dropped.
+// Loads every named tensor of the model, from a directory or (not for training) a GGUF file. A missing, superfluous or
+// mis-shaped tensor, a lying index: Error that names the tensor, expected and found. `training`: F32 values; else values in the
+// compute type, packed, raw values dropped.
 Decoder load_model(const std::string& directory, const Numerics& numerics, bool training);
 // Writes config.json, model.safetensors (values as `dtype`; e_score_correction_bias stays F32) and generation_config.json
 // into `directory`, which exists; tokenizer files are copied from `tokenizer_directory` where not empty.

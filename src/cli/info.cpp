@@ -11,6 +11,7 @@
 #include "base/utf8.h"
 #include "checkpoint/safetensors.h"
 #include "cli/command.h"
+#include "cli/info_gguf.h"
 #include "model/model_config.h"
 
 namespace fathom {
@@ -192,10 +193,7 @@ int command_info(int argc, char** argv) {
     config = ModelConfig::from_file(target);
   } else if (ends_with(target, ".gguf") || starts_with_gguf(target)) {
     if (!file_exists(target)) fail_usage("info", "'" + target + "': no such file");
-    fail_usage(
-        "info",
-        "'" + target +
-            "' is a GGUF file, which this version does not read yet; give a Hugging Face directory or a safetensors file");
+    return print_gguf_info(target, list, json_output);
   } else {
     contents.single.push_back(SafetensorsFile::open(target));
     contents.add(contents.single.back());

@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "checkpoint/model_files.h"
 #include "cli/command.h"
 #include "text/chat_template.h"
 
@@ -45,7 +46,7 @@ double number_in(const Json& json, const std::string& source, const char* field,
 }  // namespace
 
 void ModelOptions::add(CLI::App& app) {
-  app.add_option("DIR", directory, "model directory: config.json, *.safetensors, tokenizer.json")->required();
+  app.add_option("DIR", directory, "model directory (config.json, *.safetensors, tokenizer.json) or FILE.gguf")->required();
   app.add_option("--dtype", dtype, "f32 or bf16: type of weights, activations and cache (default: torch_dtype of config.json)")
       ->check(CLI::IsMember({"f32", "bf16"}));
   app.add_option("--mla", mla, "MLA formula: expanded (keys and values cached) or absorbed (latents cached: less memory)")
@@ -55,15 +56,7 @@ void ModelOptions::add(CLI::App& app) {
   add_threads_option(app);
 }
 
-ModelConfig ModelOptions::read_config() const {
-  if (file_exists(directory))
-    fail_usage("cli",
-               "'" + printable(directory) + "' is not a directory; give the folder that holds config.json and *.safetensors");
-  if (!is_directory(directory)) fail_usage("cli", "there is no '" + printable(directory) + "'; give a model directory");
-  if (!file_exists(directory + "/config.json"))
-    fail_usage("cli", "'" + printable(directory) + "' has no config.json: it is not a model directory");
-  return ModelConfig::from_file(directory + "/config.json");
-}
+ModelConfig ModelOptions::read_config() const { return read_model_config(directory); }
 
 Numerics ModelOptions::numerics(const ModelConfig& config) const {
   Numerics numerics;
@@ -73,10 +66,7 @@ Numerics ModelOptions::numerics(const ModelConfig& config) const {
   return numerics;
 }
 
-std::optional<Tokenizer> ModelOptions::read_tokenizer() const {
-  if (!file_exists(directory + "/tokenizer.json")) return std::nullopt;
-  return Tokenizer::from_directory(directory);
-}
+std::optional<Tokenizer> ModelOptions::read_tokenizer() const { return read_model_tokenizer(directory); }
 
 int64_t ModelOptions::max_positions(const ModelConfig& config) const {
   return allow_long ? std::numeric_limits<int32_t>::max() : config.max_position_embeddings;
@@ -177,9 +167,9 @@ SamplingOptions::Resolved SamplingOptions::resolve(const std::string& directory,
   SamplingParams& params = resolved.params;
   resolved.stop_ids = config.eos_token_ids;
   if (tokenizer && tokenizer->eos_id() >= 0) resolved.stop_ids.push_back(tokenizer->eos_id());
-  const std::string path = directory + "/generation_config.json";
-  if (file_exists(path)) {
-    const Json json = read_json_file(path);
+  const std::string path = directory + ", generation_config.json", text = read_generation_config(directory);
+  if (!text.empty()) {
+    const Json json = parse_json(text, path);
     if (!json.is_object()) fail_usage("cli", path + ": not a JSON object");
     auto has = [&](const char* field) { return json.contains(field) && !json.at(field).is_null(); };
     if (has("temperature")) params.temperature = static_cast<float>(number_in(json, path, "temperature", 0, 100));

@@ -40,6 +40,7 @@ struct Tokenizer::Impl {
   std::unordered_map<std::string, int32_t> id_of_bytes;  // vocabulary entries, by what they decode to
   std::unordered_map<std::string, int32_t> id_of_text;   // added tokens, and entries outside the byte map, by their text
   std::array<int32_t, 256> id_of_byte{};
+  int32_t dropped = -1;  // id of bytes that the vocabulary lacks; -1: it has them all
   MergeTable merges;
   bool ignore_merges = false, nfc = false, wants_bos = false;
   PreTokenizer pre_tokenizer{std::vector<std::string>{}};
@@ -95,9 +96,14 @@ Tokenizer::Impl::Impl(TokenizerSpec spec, std::string name) : source(std::move(n
       tokens[id].bytes = text;
     }
   }
-  for (int b = 0; b < 256; ++b)
-    if (id_of_byte[b] < 0)
+  // Some vocabularies (SmolLM2's) lack bytes that their training text never had: such bytes are dropped, as the tokenizers
+  // library does. Until then they have an id that no token and no merge has.
+  for (int b = 0; b < 256; ++b) {
+    if (id_of_byte[b] >= 0) continue;
+    if (b == '\n' || (b >= 0x20 && b < 0x7f))
       refuse("the vocabulary has no token for the byte " + std::to_string(b) + ": it is not byte-level, or not whole");
+    id_of_byte[b] = dropped = static_cast<int32_t>(tokens.size());
+  }
 
   const auto vocab_id = [&](const std::string& text, size_t rank) {
     const auto bytes = characters_to_bytes(text);
@@ -146,6 +152,7 @@ int32_t Tokenizer::Impl::required_id(const std::string& token, const char* what)
 }
 
 void Tokenizer::Impl::encode_text(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const {
+  const size_t first = out.size();
   pre_tokenizer.split(text, scratch.ends);
   size_t begin = 0;
   for (const size_t end : scratch.ends) {
@@ -169,6 +176,7 @@ void Tokenizer::Impl::encode_text(std::string_view text, Scratch& scratch, std::
     out.insert(out.end(), ids.begin(), ids.end());
     if (cached) scratch.cache.put(piece, hash, ids.data(), ids.size());
   }
+  if (dropped >= 0) out.erase(std::remove(out.begin() + static_cast<ptrdiff_t>(first), out.end(), dropped), out.end());
 }
 
 Tokenizer::Tokenizer() = default;

@@ -1,0 +1,303 @@
+#include "checkpoint/gguf_model.h"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/thread_pool.h"
+#include "base/utf8.h"
+#include "tensor/format/dequantize.h"
+#include "tensor/format/f16.h"
+
+namespace fathom {
+namespace {
+
+DType dtype_of(GgmlType type) {
+  if (type == GgmlType::kF16) return DType::kF16;
+  if (type == GgmlType::kBF16) return DType::kBF16;
+  return DType::kF32;
+}
+bool is_plain(GgmlType type) { return type == GgmlType::kF32 || type == GgmlType::kF16 || type == GgmlType::kBF16; }
+
+void store_row(const float* from, int64_t n, Tensor& to, int64_t row) {
+  std::byte* at = to.raw() + row * to.row_stride() * dtype_bytes(to.dtype());
+  if (to.dtype() == DType::kF32) {
+    std::memcpy(at, from, static_cast<size_t>(n) * 4);
+  } else if (to.dtype() == DType::kBF16) {
+    bf16* values = reinterpret_cast<bf16*>(at);
+    for (int64_t i = 0; i < n; ++i) values[i] = to_bf16(from[i]);
+  } else {
+    CHECK(to.dtype() == DType::kF16);
+    f16* values = reinterpret_cast<f16*>(at);
+    for (int64_t i = 0; i < n; ++i) values[i] = to_f16(from[i]);
+  }
+}
+
+// "Q4_K x84, F32 x40", most first.
+std::string types_of(const GgufFile& file) {
+  std::map<std::string, int> counts;
+  for (const auto& entry : file.entries()) ++counts[ggml_type_info(entry.type).name];
+  std::vector<std::pair<int, std::string>> order;
+  for (const auto& [name, n] : counts) order.emplace_back(-n, name);
+  std::sort(order.begin(), order.end());
+  std::string text;
+  for (const auto& [n, name] : order) text += (text.empty() ? "" : ", ") + name + " x" + std::to_string(-n);
+  return text;
+}
+
+}  // namespace
+
+// One published tensor in the file: `main`, or keys and values.
+struct GgufModel::Source {
+  const GgufFile::Entry *main = nullptr, *keys = nullptr, *values = nullptr;
+  int64_t first_row = 0;     // of the slice in main
+  int64_t permuted_dim = 0;  // > 0: size of the heads whose rows are permuted
+  GgmlType type() const { return main ? main->type : keys->type; }
+};
+
+GgufModel::Source GgufModel::source_of(const std::string& published) const {
+  const auto it = by_name_.find(published);
+  CHECK(it != by_name_.end());
+  const PublishedTensor& tensor = tensors_[it->second];
+  const GgufPlace place = gguf_place(config_, published);
+  Source source;
+  source.main = file_.find(place.tensor);
+  if (!source.main && place.is_kv_b()) {
+    source.keys = file_.find(place.key_tensor);
+    source.values = file_.find(place.value_tensor);
+  }
+  if (place.expert >= 0) source.first_row = place.expert * tensor.shape[0];
+  if (place.permuted_heads > 0) source.permuted_dim = tensor.shape[0] / place.permuted_heads;
+  return source;
+}
+
+GgufModel GgufModel::open(const std::string& path) { return from_file(GgufFile::open(path)); }
+
+GgufModel GgufModel::from_file(GgufFile file) {
+  GgufModel model;
+  model.file_ = std::move(file);
+  const GgufFile& f = model.file_;
+  if (f.integer("split.count").value_or(1) > 1)
+    f.refuse("split.count", "the model is split over several files, which is not supported; join them first");
+  model.config_ = config_from_gguf(f);
+  // The published config.json rides along; it counts where all that GGUF says of it is still as it was written.
+  if (const auto text = f.text("fathom.config")) {
+    ModelConfig told = ModelConfig::from_json_text(*text, f.path() + ", fathom.config");
+    told.torch_dtype = model.config_.torch_dtype;
+    bool same = told.tie_word_embeddings == model.config_.tie_word_embeddings && told.vocab_size == model.config_.vocab_size &&
+                told.model_type == model.config_.model_type &&
+                told.num_nextn_predict_layers == model.config_.num_nextn_predict_layers;
+    const GgufMetadata written = gguf_config_metadata(told);
+    for (const auto& [key, value] : written.pairs()) {
+      const GgufValue* here = f.value(key);
+      same = same && here && encoded_value(*here) == value;
+    }
+    if (same) {
+      model.config_ = told;
+      model.config_json_ = *text;
+    } else {
+      log_warning("'" + f.path() +
+                  "': fathom.config (the config.json that the file was made from) disagrees with the file's "
+                  "other metadata and is ignored");
+    }
+  }
+  if (model.config_json_.empty()) model.config_json_ = model.config_.to_json_text();
+
+  // Before anything is listed: no more layers or experts than the file could hold.
+  const ModelConfig& c = model.config_;
+  if (c.num_hidden_layers + c.num_nextn_predict_layers > static_cast<int64_t>(f.entries().size()))
+    f.refuse("block_count", std::to_string(c.num_hidden_layers) + " layers, but the file has " +
+                                std::to_string(f.entries().size()) + " tensors");
+  for (int64_t l = 0; l < c.num_hidden_layers + c.num_nextn_predict_layers; ++l) {
+    if (!c.is_moe_layer(l)) continue;
+    const std::string name = "blk." + std::to_string(l) + ".ffn_gate_exps.weight";
+    const auto* experts = f.find(name);
+    if (!experts) f.refuse("tensor '" + name + "'", "is missing");
+    if (experts->shape.size() != 3 || experts->shape[0] != c.n_routed_experts)
+      f.refuse("tensor '" + name + "'", "does not hold expert_count " + std::to_string(c.n_routed_experts) + " experts");
+  }
+  model.tensors_ = published_tensors(c);
+  std::set<std::string> used = {"rope_freqs.weight"};
+  const auto check = [&](const std::string& name, const std::vector<int64_t>& shape) {
+    const auto* entry = f.find(name);
+    if (!entry) f.refuse("tensor '" + name + "'", "is missing; the metadata asks for it");
+    if (entry->shape.size() != shape.size())
+      f.refuse("tensor '" + name + "', n_dims",
+               std::to_string(entry->shape.size()) + " where the metadata asks for " + std::to_string(shape.size()));
+    for (size_t i = 0; i < shape.size(); ++i)
+      if (entry->shape[i] != shape[i])
+        f.refuse("tensor '" + name + "', dims",
+                 std::to_string(entry->shape[i]) + " where the metadata asks for " + std::to_string(shape[i]));
+    if (!ggml_type_info(entry->type).real)
+      f.refuse("tensor '" + name + "', type", std::string(ggml_type_info(entry->type).name) + " is no type of weights");
+    used.insert(name);
+  };
+  for (size_t i = 0; i < model.tensors_.size(); ++i) {
+    const PublishedTensor& tensor = model.tensors_[i];
+    const GgufPlace place = gguf_place(c, tensor.name);
+    model.by_name_[tensor.name] = i;
+    if (place.expert > 0) continue;  // checked with the first expert
+    std::vector<int64_t> shape = tensor.shape;
+    if (place.expert == 0) shape.insert(shape.begin(), c.n_routed_experts);
+    if (place.is_kv_b()) {  // files of a time of change hold both forms
+      const bool split = f.find(place.key_tensor) != nullptr;
+      if (split) {
+        check(place.key_tensor, {c.num_attention_heads, c.kv_lora_rank, c.qk_nope_head_dim});
+        check(place.value_tensor, {c.num_attention_heads, c.v_head_dim, c.kv_lora_rank});
+      }
+      if (!split || f.find(place.tensor)) check(place.tensor, shape);
+      continue;
+    }
+    // Copies of embedding and head in the MTP layer may be left out: the originals serve.
+    if (!f.find(place.tensor) && tensor.name.ends_with(".embed_tokens.weight") && tensor.name != "model.embed_tokens.weight")
+      continue;
+    if (!f.find(place.tensor) && tensor.name.ends_with(".shared_head.head.weight")) continue;
+    check(place.tensor, shape);
+  }
+  for (const auto& entry : f.entries())
+    if (!used.count(entry.name)) f.refuse("tensor '" + printable(entry.name) + "'", "is none that the metadata knows of");
+  model.tensors_.erase(std::remove_if(model.tensors_.begin(), model.tensors_.end(),
+                                      [&](const PublishedTensor& t) {
+                                        const GgufPlace place = gguf_place(c, t.name);
+                                        return !place.is_kv_b() && !f.find(place.tensor);
+                                      }),
+                       model.tensors_.end());
+  model.by_name_.clear();
+  for (size_t i = 0; i < model.tensors_.size(); ++i) model.by_name_[model.tensors_[i].name] = i;
+  return model;
+}
+
+GgmlType GgufModel::stored_type(const std::string& published) const { return source_of(published).type(); }
+DType GgufModel::dtype(const std::string& published) const { return dtype_of(stored_type(published)); }
+
+Tensor GgufModel::read(const std::string& published) const {
+  const Source source = source_of(published);
+  const PublishedTensor& tensor = tensors_[by_name_.at(published)];
+  const Shape shape{std::span<const int64_t>(tensor.shape)};
+  const DType dtype = dtype_of(source.type());
+  if (source.main && is_plain(source.main->type) && source.permuted_dim == 0) {
+    const int64_t skip = source.first_row * source.main->row_bytes();
+    std::byte* at = const_cast<std::byte*>(file_.data(*source.main)) + skip;
+    if (reinterpret_cast<uintptr_t>(at) % static_cast<uintptr_t>(dtype_bytes(dtype)) == 0)
+      return Tensor::wrap(at, shape, dtype, file_.keep_alive());
+  }
+  Tensor to = Tensor::empty(shape, dtype);
+  read_into(published, to);
+  return to;
+}
+
+void GgufModel::read_rows(const std::string& published, int64_t begin, int64_t end, float* to) const {
+  const Source source = source_of(published);
+  const PublishedTensor& tensor = tensors_[by_name_.at(published)];
+  const int64_t width = tensor.shape.back();
+  const auto row_of = [&](const GgufFile::Entry& entry, int64_t from, float* out) {
+    dequantize_row(entry.type, file_.data(entry) + from * entry.row_bytes(), width, out);
+  };
+  const int64_t nope = config_.qk_nope_head_dim, v = config_.v_head_dim;
+  std::vector<float> key(static_cast<size_t>(source.keys ? width * nope : 0));
+  int64_t head_there = -1;
+  for (int64_t r = begin; r < end; ++r, to += width) {
+    if (source.main) {
+      row_of(*source.main, source.first_row + (source.permuted_dim > 0 ? permuted_row(r, source.permuted_dim) : r), to);
+      continue;
+    }
+    const int64_t head = r / (nope + v), i = r % (nope + v);
+    if (i >= nope) {
+      row_of(*source.values, head * v + i - nope, to);
+      continue;
+    }
+    if (head != head_there)  // keys are stored transposed: [latent, nope] of each head
+      for (int64_t l = 0; l < width; ++l)
+        dequantize_row(source.keys->type, file_.data(*source.keys) + (head * width + l) * source.keys->row_bytes(), nope,
+                       key.data() + l * nope);
+    head_there = head;
+    for (int64_t l = 0; l < width; ++l) to[l] = key[static_cast<size_t>(l * nope + i)];
+  }
+}
+
+void GgufModel::read_into(const std::string& published, Tensor to) const {
+  const Source source = source_of(published);
+  const PublishedTensor& tensor = tensors_[by_name_.at(published)];
+  CHECK(to.numel() == Shape{std::span<const int64_t>(tensor.shape)}.numel());
+  const int64_t rows = tensor.shape.size() == 1 ? 1 : tensor.shape[0], width = tensor.shape.back();
+  if (tensor.shape.size() == 1) to = to.view({1, width});
+  const bool raw = is_plain(source.type()) && to.dtype() == dtype_of(source.type());
+  std::vector<float> values(static_cast<size_t>(width));
+  const auto copy_row = [&](const GgufFile::Entry& entry, int64_t from, int64_t row) {
+    const std::byte* at = file_.data(entry) + from * entry.row_bytes();
+    if (raw && entry.type == source.type()) {
+      std::memcpy(to.raw() + row * to.row_stride() * dtype_bytes(to.dtype()), at, static_cast<size_t>(entry.row_bytes()));
+      return;
+    }
+    dequantize_row(entry.type, at, width, values.data());
+    store_row(values.data(), width, to, row);
+  };
+  if (source.main) {
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t from = source.permuted_dim > 0 ? permuted_row(r, source.permuted_dim) : r;
+      copy_row(*source.main, source.first_row + from, r);
+    }
+    return;
+  }
+  for (int64_t r = 0; r < rows;) {  // kv_b_proj: head by head; exact, as the target is F32 or holds the stored type
+    const int64_t next = std::min(rows, r + config_.qk_nope_head_dim + config_.v_head_dim);
+    values.resize(static_cast<size_t>((next - r) * width));
+    read_rows(published, r, next, values.data());
+    for (const float* row = values.data(); r < next; ++r, row += width) store_row(row, width, to, r);
+  }
+}
+
+std::string GgufModel::generation_json() const {
+  if (const auto text = file_.text("fathom.generation_config")) return *text;
+  Json json = Json::object();
+  if (config_.bos_token_id >= 0) json["bos_token_id"] = config_.bos_token_id;
+  if (config_.eos_token_ids.size() == 1) json["eos_token_id"] = config_.eos_token_ids[0];
+  if (config_.eos_token_ids.size() > 1) json["eos_token_id"] = config_.eos_token_ids;
+  if (config_.pad_token_id >= 0) json["pad_token_id"] = config_.pad_token_id;
+  for (const auto& [name, key] : {std::pair{"temperature", "temp"}, {"top_p", "top_p"}, {"min_p", "min_p"}})
+    if (const auto value = file_.number(std::string("general.sampling.") + key)) json[name] = *value;
+  if (const auto value = file_.integer("general.sampling.top_k")) json["top_k"] = *value;
+  if (json.contains("temperature") || json.contains("top_p")) json["do_sample"] = true;
+  return json.dump(2) + "\n";
+}
+
+std::string GgufModel::summary() const { return types_of(file_); }
+
+Decoder load_gguf_model(const std::string& path, const Numerics& numerics) {
+  const GgufModel source = GgufModel::open(path);
+  const DType dtype = compute_dtype(numerics.compute);
+  Decoder model(source.config(), numerics);
+  model.allocate(dtype);
+  std::vector<NamedTensor> wanted = model.named_tensors();
+  std::set<std::string> there;
+  bool quantised = false;
+  for (const auto& t : source.tensors()) {
+    there.insert(t.name);
+    quantised |= !is_plain(source.stored_type(t.name));
+  }
+  // Copies share their original's memory (decoder.h): the original is read.
+  wanted.erase(std::remove_if(wanted.begin(), wanted.end(),
+                              [&](const NamedTensor& t) {
+                                const bool copy =
+                                    t.name.ends_with(".shared_head.head.weight") ||
+                                    (t.name.ends_with(".embed_tokens.weight") && t.name != "model.embed_tokens.weight");
+                                return copy;
+                              }),
+               wanted.end());
+  for (const NamedTensor& t : wanted) CHECK(there.count(t.name) && "named_tensors() and published_tensors() agree");
+  if (quantised)
+    log_info("'" + path + "' (" + source.summary() + "): quantised tensors are expanded to " + std::string(dtype_name(dtype)) +
+             " in memory");
+  parallel_for(static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      source.read_into(wanted[static_cast<size_t>(i)].name, wanted[static_cast<size_t>(i)].value);
+  });
+  model.prepack();
+  model.drop_values_after_prepack();
+  return model;
+}
+
+}  // namespace fathom

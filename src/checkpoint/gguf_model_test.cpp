@@ -1,0 +1,158 @@
+// The converted models of the fixtures: config, weights, logits, tokenizer.
+#include "checkpoint/gguf_model.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "base/json.h"
+#include "base/test_folder.h"
+#include "checkpoint/gguf_testing.h"
+#include "checkpoint/hf_directory.h"
+#include "checkpoint/model_files.h"
+#include "checkpoint/safetensors.h"
+#include "text/tokenizer.h"
+
+namespace fathom {
+namespace {
+
+struct Fixture {
+  std::string file, directory;
+  double weight_difference = 0;
+};
+std::vector<Fixture> fixtures() {
+  std::vector<Fixture> list;
+  const std::string root = fixture_folder();
+  if (!file_exists(root + "/gguf/models.json")) return list;
+  const Json json = read_json_file(root + "/gguf/models.json");
+  for (const auto& [name, item] : json["files"].items())
+    list.push_back({root + "/gguf/" + name, root + "/" + item["model"].get<std::string>(), item["max_abs_weight_difference"]});
+  return list;
+}
+#define NEED_FIXTURES() \
+  if (fixtures().empty()) GTEST_SKIP() << "no fixtures at " << fixture_folder()
+
+TEST(GgufModel, ConfigIsTheCheckpoints) {
+  NEED_FIXTURES();
+  for (const Fixture& f : fixtures()) {
+    ModelConfig ours = GgufModel::open(f.file).config(), wanted = ModelConfig::from_file(f.directory + "/config.json");
+    // What GGUF does not carry, or carries in another place.
+    for (ModelConfig* c : {&ours, &wanted}) {
+      c->torch_dtype = "float32", c->eos_token_ids.clear(), c->pad_token_id = -1;
+      // Every frequency of the tiny model is far from the smooth band: another border gives the same table.
+      if (c->rope_scaling.kind == RopeScaling::Kind::kLlama3) c->rope_scaling.original_max_position_embeddings = 64;
+    }
+    EXPECT_EQ(ours.to_json_text(), wanted.to_json_text()) << f.file;
+  }
+}
+
+TEST(GgufModel, WeightsAreTheCheckpoints) {
+  NEED_FIXTURES();
+  for (const Fixture& f : fixtures()) {
+    const GgufModel model = GgufModel::open(f.file);
+    const auto hf = SafetensorsDirectory::open(f.directory);
+    double worst = 0;
+    size_t compared = 0;
+    for (const auto& tensor : model.tensors()) {
+      const auto it = hf.tensors().find(tensor.name);
+      ASSERT_NE(it, hf.tensors().end()) << f.file << " " << tensor.name;
+      ASSERT_EQ(tensor.shape, it->second.entry->shape) << tensor.name;
+      const Tensor want = it->second.tensor().to(DType::kF32);
+      Tensor got = Tensor::empty(want.shape(), DType::kF32);
+      model.read_into(tensor.name, got);
+      for (int64_t i = 0; i < want.numel(); ++i)
+        worst = std::max(worst, std::fabs(static_cast<double>(got.data<float>()[i]) - want.data<float>()[i]));
+      const Tensor stored = model.read(tensor.name);  // what conversion reads: the stored type
+      ASSERT_EQ(stored.dtype(), model.dtype(tensor.name));
+      if (stored.dtype() == DType::kF16) continue;
+      const Tensor again = stored.to(DType::kF32);
+      ASSERT_EQ(std::memcmp(again.raw(), got.raw(), static_cast<size_t>(got.bytes())), 0) << tensor.name;
+      ++compared;
+    }
+    EXPECT_GT(compared, 3u);
+    EXPECT_EQ(model.tensors().size(), hf.tensors().size()) << f.file;
+    EXPECT_NEAR(worst, f.weight_difference, 1e-9 + 1e-6 * f.weight_difference) << f.file;
+  }
+}
+
+Tensor logits_of(Decoder& model, const std::vector<int32_t>& ids) {
+  Batch batch;
+  batch.add(ids, 0);
+  return model.logits(model.forward(batch, nullptr));
+}
+
+// F32, BF16 and F16 files hold the checkpoint's values, so its logits apply; for Q8_0 the same decoder gets the dequantised
+// values by another way, and every bit must agree.
+TEST(GgufModel, LogitsAreTheReferences) {
+  NEED_FIXTURES();
+  for (const Fixture& f : fixtures()) {
+    Decoder model = load_model(f.file, Numerics{}, /*training=*/false);
+    const Json expected = read_json_file(f.directory + "/expected.json");
+    const SafetensorsFile tensors = SafetensorsFile::open(f.directory + "/expected.safetensors");
+    const bool exact = f.weight_difference < 1e-6;
+    Decoder reference = load_model(f.directory, Numerics{}, /*training=*/true);
+    if (!exact) {
+      const GgufModel source = GgufModel::open(f.file);
+      for (NamedTensor& t : reference.named_tensors()) source.read_into(t.name, t.value);
+      reference.drop_packed();
+      reference.prepack();
+    }
+    for (size_t s = 0; s < expected["sequences"].size(); ++s) {
+      const auto ids = expected["sequences"][s]["input_ids"].get<std::vector<int32_t>>();
+      const Tensor got = logits_of(model, ids);
+      const auto* entry = tensors.find("seq" + std::to_string(s) + ".logits");
+      ASSERT_NE(entry, nullptr);
+      const Tensor want = exact ? tensors.tensor(*entry) : logits_of(reference, ids);
+      ASSERT_EQ(got.shape(), want.shape());
+      double sum = 0, worst = 0;
+      for (int64_t i = 0; i < got.numel(); ++i) {
+        const double e = static_cast<double>(got.data<float>()[i]) - want.data<float>()[i];
+        sum += e * e, worst = std::max(worst, std::fabs(e));
+      }
+      const double rms = std::sqrt(sum / static_cast<double>(got.numel()));
+      EXPECT_LE(rms, exact ? 2e-5 : 0) << f.file << " sequence " << s;
+      EXPECT_LE(worst, exact ? 2e-4 : 0) << f.file << " sequence " << s;
+    }
+  }
+}
+
+TEST(GgufModel, TokenizerIsTheCheckpoints) {
+  NEED_FIXTURES();
+  const std::string text = "The year 2024: it's 12345 tokens,\n\n  naïve café 你好 — \t(x+y)=z <think>\r\n🐎";
+  for (const Fixture& f : fixtures()) {
+    const auto ours = read_model_tokenizer(f.file);
+    ASSERT_TRUE(ours);
+    const Tokenizer wanted = Tokenizer::from_directory(f.directory);
+    for (const auto specials : {Tokenizer::Specials::kAsText, Tokenizer::Specials::kRecognise})
+      EXPECT_EQ(ours->encode(text, specials), wanted.encode(text, specials)) << f.file;
+    if (wanted.bos_id() >= 0) {  // Qwen: config.json alone names one
+      EXPECT_EQ(ours->bos_id(), wanted.bos_id()) << f.file;
+    }
+    EXPECT_EQ(ours->eos_id(), wanted.eos_id()) << f.file;
+    EXPECT_FALSE(ours->chat_template().empty());
+  }
+}
+
+TEST(GgufModel, RefusesByName) {
+  NEED_FIXTURES();
+  for (const Fixture& f : fixtures()) {
+    if (f.file.find("llama3-tiny-f32") == std::string::npos) continue;
+    std::string bytes = read_file(f.file);
+    const auto message = [&](const std::string& from, const std::string& to) {
+      std::string lied = bytes;
+      const size_t at = lied.find(from);
+      EXPECT_NE(at, std::string::npos) << from;
+      lied.replace(at, from.size(), to);
+      return error_of(
+          [&] { GgufModel::from_file(GgufFile::from_bytes(std::as_bytes(std::span(lied.data(), lied.size())), "test")); });
+    };
+    EXPECT_NE(message("blk.0.ffn_norm.weight", "blk.0.ffn_nomr.weight").find("blk.0.ffn_norm.weight"), std::string::npos);
+    EXPECT_NE(message("llama.embedding_length", "llama.embedding_lengty").find("llama.embedding_length"), std::string::npos);
+    std::string architecture = message("general.architecture\x08", "general.architecturf\x08");
+    EXPECT_NE(architecture.find("general.architecture"), std::string::npos) << architecture;
+  }
+}
+
+}  // namespace
+}  // namespace fathom

@@ -1,0 +1,23 @@
+// The tokenizer of a GGUF file as tokenizer.json and tokenizer_config.json, and the way back.
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/gguf_file.h"
+#include "checkpoint/gguf_metadata.h"
+
+namespace fathom {
+
+struct TokenizerFiles {
+  std::string tokenizer_json, tokenizer_config;  // contents; empty where there is none
+  std::string chat_template;                     // Jinja source, empty where none
+};
+// From tokenizer.huggingface.json where the file has it, else from tokenizer.ggml.* (model gpt2: byte-level BPE).
+// Nothing where the file has no tokenizer. Error (usage) naming the key that is not supported.
+std::optional<TokenizerFiles> tokenizer_from_gguf(const GgufFile& file);
+
+// tokenizer.* for a model with `vocab_size` rows. `lost` gets a sentence for each thing that other programs will not see.
+GgufMetadata gguf_tokenizer_metadata(const TokenizerFiles& files, int64_t vocab_size, std::vector<std::string>& lost);
+
+}  // namespace fathom

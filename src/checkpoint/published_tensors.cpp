@@ -1,0 +1,92 @@
+#include "checkpoint/published_tensors.h"
+
+namespace fathom {
+namespace {
+
+class Collector {
+ public:
+  explicit Collector(const ModelConfig& config) : c_(config) {}
+  std::vector<PublishedTensor> take() { return std::move(out_); }
+
+  void add(const std::string& name, std::vector<int64_t> shape) { out_.push_back({name, std::move(shape)}); }
+
+  void layer(int64_t index) {
+    const std::string prefix = "model.layers." + std::to_string(index);
+    add(prefix + ".input_layernorm.weight", {c_.hidden_size});
+    if (c_.is_mla())
+      mla(prefix + ".self_attn");
+    else
+      gqa(prefix + ".self_attn");
+    add(prefix + ".post_attention_layernorm.weight", {c_.hidden_size});
+    if (c_.is_moe_layer(index))
+      moe(prefix + ".mlp");
+    else
+      mlp(prefix + ".mlp", c_.intermediate_size);
+  }
+
+  void mtp_layer(int64_t index) {
+    const std::string prefix = "model.layers." + std::to_string(index);
+    add(prefix + ".enorm.weight", {c_.hidden_size});
+    add(prefix + ".hnorm.weight", {c_.hidden_size});
+    add(prefix + ".eh_proj.weight", {c_.hidden_size, 2 * c_.hidden_size});
+    add(prefix + ".embed_tokens.weight", {c_.vocab_size, c_.hidden_size});
+    layer(index);
+    add(prefix + ".shared_head.norm.weight", {c_.hidden_size});
+    add(prefix + ".shared_head.head.weight", {c_.vocab_size, c_.hidden_size});
+  }
+
+ private:
+  void mla(const std::string& p) {
+    const int64_t heads = c_.num_attention_heads, query = heads * (c_.qk_nope_head_dim + c_.qk_rope_head_dim);
+    if (c_.q_lora_rank > 0) {
+      add(p + ".q_a_proj.weight", {c_.q_lora_rank, c_.hidden_size});
+      add(p + ".q_a_layernorm.weight", {c_.q_lora_rank});
+      add(p + ".q_b_proj.weight", {query, c_.q_lora_rank});
+    } else {
+      add(p + ".q_proj.weight", {query, c_.hidden_size});
+    }
+    add(p + ".kv_a_proj_with_mqa.weight", {c_.kv_lora_rank + c_.qk_rope_head_dim, c_.hidden_size});
+    add(p + ".kv_a_layernorm.weight", {c_.kv_lora_rank});
+    add(p + ".kv_b_proj.weight", {heads * (c_.qk_nope_head_dim + c_.v_head_dim), c_.kv_lora_rank});
+    add(p + ".o_proj.weight", {c_.hidden_size, heads * c_.v_head_dim});
+  }
+  void gqa(const std::string& p) {
+    const int64_t q = c_.num_attention_heads * c_.head_dim, kv = c_.num_key_value_heads * c_.head_dim;
+    for (const auto& [name, rows] : {std::pair{".q_proj", q}, {".k_proj", kv}, {".v_proj", kv}}) {
+      add(p + name + ".weight", {rows, c_.hidden_size});
+      if (c_.qkv_bias()) add(p + name + ".bias", {rows});
+    }
+    if (c_.qk_norm()) {
+      add(p + ".q_norm.weight", {c_.head_dim});
+      add(p + ".k_norm.weight", {c_.head_dim});
+    }
+    add(p + ".o_proj.weight", {c_.hidden_size, q});
+  }
+  void mlp(const std::string& p, int64_t width) {
+    add(p + ".gate_proj.weight", {width, c_.hidden_size});
+    add(p + ".up_proj.weight", {width, c_.hidden_size});
+    add(p + ".down_proj.weight", {c_.hidden_size, width});
+  }
+  void moe(const std::string& p) {
+    add(p + ".gate.weight", {c_.n_routed_experts, c_.hidden_size});
+    if (c_.topk_method == "noaux_tc") add(p + ".gate.e_score_correction_bias", {c_.n_routed_experts});
+    for (int64_t e = 0; e < c_.n_routed_experts; ++e) mlp(p + ".experts." + std::to_string(e), c_.moe_intermediate_size);
+    if (c_.n_shared_experts > 0) mlp(p + ".shared_experts", c_.n_shared_experts * c_.moe_intermediate_size);
+  }
+  const ModelConfig& c_;
+  std::vector<PublishedTensor> out_;
+};
+
+}  // namespace
+
+std::vector<PublishedTensor> published_tensors(const ModelConfig& c) {
+  Collector out(c);
+  out.add("model.embed_tokens.weight", {c.vocab_size, c.hidden_size});
+  for (int64_t l = 0; l < c.num_hidden_layers; ++l) out.layer(l);
+  out.add("model.norm.weight", {c.hidden_size});
+  if (!c.tie_word_embeddings) out.add("lm_head.weight", {c.vocab_size, c.hidden_size});
+  for (int64_t i = 0; i < c.num_nextn_predict_layers; ++i) out.mtp_layer(c.num_hidden_layers + i);
+  return out.take();
+}
+
+}  // namespace fathom
