@@ -1,11 +1,8 @@
 // fathom chat: a conversation in the terminal. Thinking is dimmed, answers are plain, Ctrl-C stops an answer.
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -14,6 +11,7 @@
 #include "base/utf8.h"
 #include "cli/chat_screen.h"
 #include "cli/command.h"
+#include "cli/line_input.h"
 #include "cli/model_options.h"
 #include "cli/think_stream.h"
 #include "infer/engine.h"
@@ -26,39 +24,17 @@ namespace {
 constexpr int64_t kCacheBytes = int64_t{2} << 30;
 constexpr int64_t kMinAnswer = 32;  // tokens that must be left for an answer
 
-volatile sig_atomic_t interrupts = 0;
-void on_interrupt(int) { interrupts = interrupts + 1; }
-
-// Without SA_RESTART: a read that waits for a line returns, so that Ctrl-C works at the prompt too.
-void catch_interrupts() {
-  struct sigaction action {};
-  action.sa_handler = on_interrupt;
-  sigemptyset(&action.sa_mask);
-  ::sigaction(SIGINT, &action, nullptr);
-}
-
-enum class Input { kLine, kInterrupted, kEnd };
-
 // One message: a line, or several where each but the last ends in a backslash.
-Input read_message(ChatScreen& screen, bool interactive, std::string& message) {
+Input read_message(LineInput& input, ChatScreen& screen, bool interactive, std::string& message) {
   message.clear();
   if (interactive) screen.prompt(false);
-  for (;;) {
-    char* line = nullptr;
-    size_t capacity = 0;
-    errno = 0;
-    const ssize_t n = ::getline(&line, &capacity, stdin);
-    std::string text(line ? line : "", n > 0 ? static_cast<size_t>(n) : 0);
-    std::free(line);
-    if (n < 0) {
-      if (errno != EINTR) return message.empty() ? Input::kEnd : Input::kLine;
-      std::clearerr(stdin);
-      return Input::kInterrupted;
-    }
-    while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
-    const bool more = !text.empty() && text.back() == '\\';
-    if (more) text.back() = '\n';
-    message += text;
+  for (std::string line;;) {
+    const Input got = input.read(line);
+    if (got == Input::kEnd && !message.empty()) return Input::kLine;
+    if (got != Input::kLine) return got;
+    const bool more = !line.empty() && line.back() == '\\';
+    if (more) line.back() = '\n';
+    message += line;
     if (!more) return Input::kLine;
     if (interactive) screen.prompt(true);
   }
@@ -86,7 +62,7 @@ class Chat {
     if (!options_.system.empty()) messages_.push_back({"system", options_.system, ""});
   }
   int64_t positions() const { return positions_; }
-  void ask(const std::string& text, ChatScreen& screen);
+  void ask(const std::string& text, ChatScreen& screen, LineInput& input);
 
  private:
   static EngineConfig engine_config(const Decoder& model, int64_t max_positions, int64_t num_valid) {
@@ -123,7 +99,7 @@ ChatPrompt Chat::render(ChatScreen& screen) {
   }
 }
 
-void Chat::ask(const std::string& text, ChatScreen& screen) {
+void Chat::ask(const std::string& text, ChatScreen& screen, LineInput& input) {
   messages_.push_back({"user", text, ""});
   Request request;
   ChatPrompt prompt = render(screen);
@@ -148,7 +124,7 @@ void Chat::ask(const std::string& text, ChatScreen& screen) {
   int64_t tokens = 0;
   double first = 0;
   const double start = now_seconds();
-  interrupts = 0;
+  input.forget_interrupts();
   const uint64_t id = engine_.submit(std::move(request), [&](int32_t token, float) {
     if (tokens++ == 0) first = now_seconds();
     const bool stop = std::find(options_.sampling.stop_ids.begin(), options_.sampling.stop_ids.end(), token) !=
@@ -156,8 +132,8 @@ void Chat::ask(const std::string& text, ChatScreen& screen) {
     if (!stop) split.push(utf8.push(shown_bytes(tokenizer_, token)));
   });
   while (engine_.step())
-    if (interrupts > 0) engine_.cancel(id);
-  interrupts = 0;
+    if (input.interrupts() > 0) engine_.cancel(id);
+  input.forget_interrupts();
   split.push(utf8.flush());
   split.finish();
   screen.end();
@@ -185,14 +161,15 @@ void print_help(bool terminal) {
 
 void converse(Chat& chat, ChatScreen& screen) {
   const bool interactive = isatty(STDIN_FILENO) != 0 && screen.terminal();
+  LineInput input;
   std::string message;
   for (;;) {
-    switch (read_message(screen, interactive, message)) {
+    switch (read_message(input, screen, interactive, message)) {
       case Input::kEnd:
         if (interactive) screen.put("\n");
         return;
       case Input::kInterrupted:
-        if (interrupts > 1 || !interactive) {
+        if (input.interrupts() > 1 || !interactive) {
           screen.put("\n");
           return;
         }
@@ -202,7 +179,7 @@ void converse(Chat& chat, ChatScreen& screen) {
       case Input::kLine:
         break;
     }
-    interrupts = 0;
+    input.forget_interrupts();
     if (const int64_t at = first_invalid_utf8(message); at >= 0) {
       std::fprintf(stderr, "that line is not UTF-8 (byte %lld); not sent\n", static_cast<long long>(at));
       continue;
@@ -219,7 +196,7 @@ void converse(Chat& chat, ChatScreen& screen) {
     } else if (message.front() == '/' && message.find(' ') == std::string::npos && message.find('/', 1) == std::string::npos) {
       std::fprintf(stderr, "no command %s; /help lists them\n", printable(message).c_str());
     } else {
-      chat.ask(message, screen);
+      chat.ask(message, screen, input);
     }
   }
 }
@@ -266,7 +243,6 @@ int command_chat(int argc, char** argv) {
                 config.model_type.c_str(), static_cast<double>(counts.total) / 1e6, static_cast<long long>(chat.positions()),
                 model.numerics().identity().c_str());
   screen.note(line);
-  catch_interrupts();
   converse(chat, screen);
   return 0;
 }

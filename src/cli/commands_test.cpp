@@ -303,7 +303,7 @@ TEST_F(Commands, ChatInATerminal) {
   EXPECT_TRUE(wait_for("tokens/s"));
   EXPECT_TRUE(wait_for(prompt));
   type("\x03");
-  EXPECT_TRUE(wait_for("Ctrl-C again"));
+  EXPECT_TRUE(wait_for("Ctrl-C again")) << screen;
   EXPECT_TRUE(wait_for(prompt));
   type("\x03");
   int status = 0;
