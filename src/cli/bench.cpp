@@ -1,4 +1,4 @@
-// fathom bench: the ops against the machine's peak; training steps.
+// fathom bench: the ops against the machine's peak; training steps; the tokenizer.
 #include <cstdio>
 #include <sstream>
 #include <string>
@@ -9,8 +9,10 @@
 #include "base/json.h"
 #include "base/thread_pool.h"
 #include "bench/op_bench.h"
+#include "bench/tokenizer_bench.h"
 #include "bench/train_bench.h"
 #include "cli/command.h"
+#include "data/record.h"
 
 namespace fathom {
 namespace {
@@ -93,6 +95,51 @@ int bench_train(const std::string& models, TrainBenchOptions options, bool json)
   return 0;
 }
 
+struct TokenizerBenchOptions {
+  std::string text, directory;
+  int64_t megabytes = 20;
+  int runs = 3;
+};
+int bench_tokenizer(const TokenizerBenchOptions& options, bool json) {
+  std::vector<std::string> texts;
+  if (options.text.empty())
+    texts = sample_texts(options.megabytes * 1000000);
+  else
+    read_records({options.text}, [&](Record&& record) {
+      if (record.kind == Record::Kind::kText) texts.push_back(std::move(record.text));
+      for (ChatMessage& m : record.messages) texts.push_back(std::move(m.content));
+    });
+  const Tokenizer tokenizer =
+      options.directory.empty() ? sample_tokenizer(texts, 8192) : Tokenizer::from_directory(options.directory);
+  Json results = Json::array();
+  if (!json)
+    std::printf("%zu texts; tokenizer of %d ids%s\n\n%8s %10s %10s %8s %10s\n", texts.size(), tokenizer.vocab_size(),
+                options.directory.empty() ? ", trained on the text" : "", "threads", "MB/s", "Mtokens/s", "spread", "tokens");
+  for (const bool all : {false, true}) {
+    if (all && num_threads() == 1) continue;
+    const TokenizerBenchResult r = run_tokenizer_bench(tokenizer, texts, all, options.runs);
+    results.push_back({{"threads", r.threads},
+                       {"mb_per_s", r.mb_per_s},
+                       {"best_mb_per_s", r.best_mb_per_s},
+                       {"mtokens_per_s", r.mtokens_per_s},
+                       {"spread", r.spread},
+                       {"bytes", r.bytes},
+                       {"tokens", r.tokens}});
+    if (!json)
+      std::printf("%8d %10.1f %10.2f %6.1f %% %10lld\n", r.threads, r.mb_per_s, r.mtokens_per_s, 100 * r.spread,
+                  static_cast<long long>(r.tokens));
+  }
+  if (json) {
+    const Json j = {{"text", options.text.empty() ? Json(nullptr) : Json(options.text)},
+                    {"tokenizer", options.directory.empty() ? Json(nullptr) : Json(options.directory)},
+                    {"texts", texts.size()},
+                    {"vocab_size", tokenizer.vocab_size()},
+                    {"results", results}};
+    std::printf("%s\n", j.dump(2).c_str());
+  }
+  return 0;
+}
+
 }  // namespace
 
 int command_bench(int argc, char** argv) {
@@ -114,7 +161,21 @@ int command_bench(int argc, char** argv) {
   train->add_flag("--f32", train_options.f32, "f32 compute instead of bf16");
   train->add_flag("--json", json, "one JSON object on stdout");
   add_threads_option(*train);
+  TokenizerBenchOptions tokenizer_options;
+  CLI::App* tokenizer = app.add_subcommand("tokenizer", "text to tokens, on one thread and on all");
+  tokenizer->add_option("--text", tokenizer_options.text, "text or JSONL ({\"text\"}); without it words are made up");
+  tokenizer->add_option("--tokenizer", tokenizer_options.directory,
+                        "directory with tokenizer.json; without it one of 8192 tokens is trained on the text");
+  tokenizer->add_option("--mb", tokenizer_options.megabytes, "megabytes of text to make up")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  tokenizer->add_option("--runs", tokenizer_options.runs, "timed runs; the median counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  tokenizer->add_flag("--json", json, "one JSON object on stdout");
+  add_threads_option(*tokenizer);
   if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  if (tokenizer->parsed()) return bench_tokenizer(tokenizer_options, json);
   if (train->parsed()) return bench_train(models, train_options, json);
   return bench_ops(filter, budget_s, json);
 }

@@ -135,16 +135,16 @@ PreTokenizer& PreTokenizer::operator=(PreTokenizer&&) noexcept = default;
 
 bool PreTokenizer::is_scanned() const { return impl_->kind != Impl::kPatterns; }
 
-void PreTokenizer::split(std::string_view text, std::vector<size_t>& ends) const {
+void PreTokenizer::split(std::string_view text, std::vector<size_t>& ends, int64_t& steps) const {
   ends.clear();
   if (text.empty()) return;
   switch (impl_->kind) {
     case Impl::kDeepSeekV3:
-      return scan_deepseek_v3(text, ends);
+      return scan_deepseek_v3(text, ends, steps);
     case Impl::kQwen2:
-      return scan_qwen2(text, 1, ends);
+      return scan_qwen2(text, 1, ends, steps);
     case Impl::kLlama3:
-      return scan_qwen2(text, 3, ends);
+      return scan_qwen2(text, 3, ends, steps);
     case Impl::kPatterns:
       break;
   }
@@ -159,6 +159,7 @@ void PreTokenizer::split(std::string_view text, std::vector<size_t>& ends) const
       begin = end;
     }
     ends.swap(finer);
+    steps += static_cast<int64_t>(text.size());
   }
 }
 

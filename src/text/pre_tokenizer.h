@@ -1,6 +1,7 @@
 // Splits a text into the pieces that BPE may not merge across. The split sequences of DeepSeek-V3, Qwen2 and Llama-3 are
 // scanned by hand-written loops; any other pattern runs on PCRE2.
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,8 +18,8 @@ class PreTokenizer {
   PreTokenizer(PreTokenizer&&) noexcept;
   PreTokenizer& operator=(PreTokenizer&&) noexcept;
 
-  // Where each piece ends. The text must be well-formed UTF-8.
-  void split(std::string_view text, std::vector<size_t>& ends) const;
+  // Where each piece ends. The text must be well-formed UTF-8. steps grows by the work done.
+  void split(std::string_view text, std::vector<size_t>& ends, int64_t& steps) const;
   bool is_scanned() const;  // by a hand-written loop
 
   static std::vector<std::string> deepseek_v3();

@@ -11,6 +11,7 @@ namespace {
 struct Scan {
   const char* begin;
   const char* end;
+  int64_t& steps;
   const uint8_t* bmp = bmp_classes();
 
   uint8_t read(const char*& p) const {  // class of the character at p; p moves behind it
@@ -23,11 +24,13 @@ struct Scan {
     return c < 0x10000 ? bmp[c] : char_class(c);
   }
   const char* skip(const char* p, uint8_t classes) const {  // behind the run of characters of any of these classes
+    const char* const start = p;
     while (p < end) {
       const char* next = p;
       if ((read(next) & classes) == 0) break;
       p = next;
     }
+    steps += p - start + 1;
     return p;
   }
   const char* skip_newlines(const char* p) const {
@@ -36,9 +39,8 @@ struct Scan {
   }
   // \s*[\r\n]+|\s+(?!\S)|\s+ at white space: up to its last newline; else all of it at the end; else all but the last
   // character, which goes to the word behind; a single one stays alone.
-  const char* white_space(const char* p) const {
-    const char* newline = nullptr;
-    const char* last = p;
+  const char* white_space(const char* const from) const {
+    const char *newline = nullptr, *p = from, *last = p;
     while (p < end) {
       const char* next = p;
       const uint8_t bits = read(next);
@@ -47,8 +49,9 @@ struct Scan {
       p = next;
       if (bits & kNewline) newline = p;
     }
+    steps += p - from + 1;
     if (newline) return newline;
-    return p == end || last == begin ? p : last;
+    return p == end || last == from ? p : last;
   }
 };
 
@@ -72,12 +75,12 @@ const char* deepseek_match(const Scan& s, const char* p) {
   const char* marks = *p == ' ' ? second : p;
   const char* marks_end = s.skip(marks, kPunctuation | kSymbol);
   if (marks_end != marks) return s.skip_newlines(marks_end);
-  if (first & kSpace) return Scan{p, s.end, s.bmp}.white_space(p);
+  if (first & kSpace) return s.white_space(p);
   return p;
 }
 
-void deepseek_words(const char* text, const char* begin, const char* end, std::vector<size_t>& ends) {
-  const Scan s{begin, end};
+void deepseek_words(const char* text, const char* begin, const char* end, std::vector<size_t>& ends, int64_t& steps) {
+  const Scan s{begin, end, steps};
   const char* piece = begin;
   for (const char* p = begin; p < end;) {
     const char* match = deepseek_match(s, p);
@@ -94,14 +97,15 @@ void deepseek_words(const char* text, const char* begin, const char* end, std::v
 
 }  // namespace
 
-void scan_deepseek_v3(std::string_view text, std::vector<size_t>& ends) {
-  const Scan s{text.data(), text.data() + text.size()};
+void scan_deepseek_v3(std::string_view text, std::vector<size_t>& ends, int64_t& steps) {
+  const Scan s{text.data(), text.data() + text.size(), steps};
+  steps += static_cast<int64_t>(text.size());
   enum Kind { kNone, kDigits, kCjk, kOther } kind = kNone;
   const char* piece = s.begin;
   int digits = 0;
   const auto flush = [&](const char* at) {
     if (kind == kDigits) ends.push_back(static_cast<size_t>(at - s.begin));
-    if (kind == kCjk || kind == kOther) deepseek_words(s.begin, piece, at, ends);
+    if (kind == kCjk || kind == kOther) deepseek_words(s.begin, piece, at, ends, steps);
     piece = at;
   };
   for (const char* p = s.begin; p < s.end;) {
@@ -125,8 +129,9 @@ void scan_deepseek_v3(std::string_view text, std::vector<size_t>& ends) {
   flush(s.end);
 }
 
-void scan_qwen2(std::string_view text, int max_digits, std::vector<size_t>& ends) {
-  const Scan s{text.data(), text.data() + text.size()};
+void scan_qwen2(std::string_view text, int max_digits, std::vector<size_t>& ends, int64_t& steps) {
+  const Scan s{text.data(), text.data() + text.size(), steps};
+  steps += static_cast<int64_t>(text.size());
   // (?i:'s|'t|'re|'ve|'m|'ll|'d); U+017F, the long s, is an s without regard to case.
   const auto contraction = [&](const char* p) -> const char* {
     if (*p != '\'' || p + 1 >= s.end) return nullptr;
@@ -176,8 +181,9 @@ void scan_qwen2(std::string_view text, int max_digits, std::vector<size_t>& ends
       if (s.read(next) & (kSpace | kLetter | kNumber)) break;
       q = next;
     }
+    steps += q - other + 1;
     if (q != other) return s.skip_newlines(q);
-    return Scan{p, s.end, s.bmp}.white_space(p);
+    return s.white_space(p);
   };
   for (const char* p = s.begin; p < s.end;) {
     p = match(p);

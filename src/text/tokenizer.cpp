@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <mutex>
+#include <thread>
 #include <unordered_map>
+#include <utility>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -12,6 +14,7 @@
 #include "text/bpe.h"
 #include "text/byte_map.h"
 #include "text/piece_cache.h"
+#include "text/piece_start.h"
 #include "text/pre_tokenizer.h"
 #include "text/tokenizer_file.h"
 #include "text/unicode.h"
@@ -19,11 +22,15 @@
 namespace fathom {
 namespace {
 
+constexpr size_t kMaxIdle = 64;  // threads whose caches are kept
+
 // What one call of encode works in; kept from call to call for its cache.
 struct Scratch {
+  std::thread::id user;
   BpeScratch bpe;
   PieceCache cache;
   std::vector<size_t> ends;
+  int64_t steps = 0;  // besides those of bpe
   std::vector<int32_t> ids;
   std::vector<AddedTokenFinder::Part> raw_parts, normalised_parts;
 };
@@ -42,6 +49,7 @@ struct Tokenizer::Impl {
   std::array<int32_t, 256> id_of_byte{};
   int32_t dropped = -1;  // id of bytes that the vocabulary lacks; -1: it has them all
   MergeTable merges;
+  PieceStart start;
   bool ignore_merges = false, nfc = false, wants_bos = false;
   PreTokenizer pre_tokenizer{std::vector<std::string>{}};
   AddedTokenFinder raw_tokens, normalised_tokens;
@@ -51,6 +59,7 @@ struct Tokenizer::Impl {
 
   mutable std::mutex mutex;
   mutable std::vector<std::unique_ptr<Scratch>> idle;
+  mutable int64_t steps = 0;
 
   explicit Impl(TokenizerSpec spec, std::string name);
   void encode_text(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const;
@@ -60,13 +69,24 @@ struct Tokenizer::Impl {
   int32_t required_id(const std::string& token, const char* what) const;
   void give_back(std::unique_ptr<Scratch> scratch) const {
     const std::lock_guard lock(mutex);
+    steps += std::exchange(scratch->steps, 0) + std::exchange(scratch->bpe.steps, 0);
     idle.push_back(std::move(scratch));
   }
+  // The one that this thread used last, whose cache is in its processor's; else any, else a new one.
   std::unique_ptr<Scratch> take_scratch() const {
-    const std::lock_guard lock(mutex);
-    if (idle.empty()) return std::make_unique<Scratch>();
-    auto scratch = std::move(idle.back());
-    idle.pop_back();
+    const auto me = std::this_thread::get_id();
+    std::unique_ptr<Scratch> scratch;
+    {
+      const std::lock_guard lock(mutex);
+      auto found = std::find_if(idle.begin(), idle.end(), [&](const auto& s) { return s->user == me; });
+      if (found == idle.end() && idle.size() >= kMaxIdle) found = idle.begin();
+      if (found != idle.end()) {
+        scratch = std::move(*found);
+        idle.erase(found);
+      }
+    }
+    if (!scratch) scratch = std::make_unique<Scratch>();
+    scratch->user = me;
     return scratch;
   }
 };
@@ -79,6 +99,9 @@ Tokenizer::Impl::Impl(TokenizerSpec spec, std::string name) : source(std::move(n
   // A file of a few bytes must not make us reserve a table of 2^24 tokens.
   if (highest > static_cast<int64_t>(spec.vocab.size() + spec.added_tokens.size()) + (1 << 20))
     refuse("the highest token id " + std::to_string(highest) + " is far above the number of tokens");
+  if (highest >= MergeTable::kMaxId || spec.merges.size() > static_cast<size_t>(MergeTable::kMaxRank))
+    refuse("more than " + std::to_string(MergeTable::kMaxId) + " tokens or " + std::to_string(MergeTable::kMaxRank) +
+           " merges are not supported");
   tokens.resize(static_cast<size_t>(highest) + 1);
 
   std::vector<bool> used(tokens.size());
@@ -115,8 +138,12 @@ Tokenizer::Impl::Impl(TokenizerSpec spec, std::string name) : source(std::move(n
   merges.reserve(spec.merges.size());
   for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
     const auto& [left, right] = spec.merges[rank];
-    merges.set(vocab_id(left, rank), vocab_id(right, rank), {static_cast<int32_t>(rank), vocab_id(left + right, rank)});
+    merges.set(vocab_id(left, rank), vocab_id(right, rank), static_cast<int32_t>(rank), vocab_id(left + right, rank));
   }
+  std::vector<std::string_view> merged;
+  for (size_t rank = 0; rank < spec.merges.size(); ++rank)
+    merged.push_back(tokens[merges.merged(static_cast<int32_t>(rank))].bytes);
+  start = PieceStart(merges, id_of_byte, merged);
 
   for (const AddedToken& token : spec.added_tokens) {
     if (token.content.empty()) refuse("the added token " + std::to_string(token.id) + " is empty");
@@ -153,7 +180,7 @@ int32_t Tokenizer::Impl::required_id(const std::string& token, const char* what)
 
 void Tokenizer::Impl::encode_text(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const {
   const size_t first = out.size();
-  pre_tokenizer.split(text, scratch.ends);
+  pre_tokenizer.split(text, scratch.ends, scratch.steps);
   size_t begin = 0;
   for (const size_t end : scratch.ends) {
     const std::string_view piece = text.substr(begin, end - begin);
@@ -170,8 +197,8 @@ void Tokenizer::Impl::encode_text(std::string_view text, Scratch& scratch, std::
     if (ignore_merges)
       if (const auto whole = id_of_bytes.find(std::string(piece)); whole != id_of_bytes.end()) ids.push_back(whole->second);
     if (ids.empty()) {
-      for (const char c : piece) ids.push_back(id_of_byte[static_cast<unsigned char>(c)]);
-      merge_piece(merges, ids, scratch.bpe);
+      start.symbols(merges, piece, ids, scratch.bpe.ranks);
+      merge_piece(merges, ids, scratch.bpe, /*ranks_known=*/true);
     }
     out.insert(out.end(), ids.begin(), ids.end());
     if (cached) scratch.cache.put(piece, hash, ids.data(), ids.size());
@@ -264,9 +291,10 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, Specials specials,
     t.encode_marked(text, specials == Specials::kSpecialAsText, {}, out);
     return out;
   }
+  out.reserve(out.size() + text.size() / 3 + 8);
   auto scratch = t.take_scratch();
   std::string normal;
-  if (t.nfc) text = normal = fathom::nfc(text);
+  if (t.nfc) text = normal = fathom::nfc(text, &scratch->steps);
   t.encode_text(text, *scratch, out);
   t.give_back(std::move(scratch));
   return out;
@@ -300,6 +328,10 @@ int32_t Tokenizer::id_of(std::string_view token) const {
   return found == impl_->id_of_bytes.end() ? -1 : found->second;
 }
 bool Tokenizer::is_special(int32_t id) const { return id >= 0 && id < vocab_size() && impl_->tokens[id].special; }
+int64_t Tokenizer::steps() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->steps;
+}
 bool Tokenizer::is_added(int32_t id) const { return id >= 0 && id < vocab_size() && impl_->tokens[id].added; }
 int32_t Tokenizer::bos_id() const { return impl_->bos; }
 int32_t Tokenizer::eos_id() const { return impl_->eos; }

@@ -28,6 +28,7 @@ class Tokenizer {
   // A text of which the spans `plain` (in order) came from outside: no added token is recognised in them, not even in part;
   // elsewhere all are. Pieces may cross their borders, as the reference's do, so harmless spans change nothing.
   std::vector<int32_t> encode(std::string_view text, std::span<const TextSpan> plain) const;
+  int64_t steps() const;  // elementary steps of all encoding so far: what tests of linear time count
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
   // Streaming decode: bytes of one token; the caller joins them and prints whole code points only (see Utf8Stream).
   std::string token_bytes(int32_t id) const;

@@ -40,6 +40,7 @@ std::vector<Word> count_words(std::span<const std::string_view> texts, const Pre
   std::unordered_map<std::string_view, size_t> index;
   std::vector<Word> words;
   std::vector<size_t> ends;
+  int64_t steps = 0;
   std::vector<AddedTokenFinder::Part> parts;
   for (size_t t = 0; t < texts.size(); ++t) {
     if (const int64_t bad = first_invalid_utf8(texts[t]); bad >= 0)
@@ -48,7 +49,7 @@ std::vector<Word> count_words(std::span<const std::string_view> texts, const Pre
     for (const auto& part : parts) {
       if (part.id >= 0) continue;
       const std::string_view text = texts[t].substr(part.begin, part.end - part.begin);
-      pre_tokenizer.split(text, ends);
+      pre_tokenizer.split(text, ends, steps);
       size_t begin = 0;
       for (const size_t end : ends) {
         const std::string_view piece = text.substr(begin, end - begin);

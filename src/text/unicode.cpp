@@ -117,7 +117,7 @@ std::string replace_invalid_utf8(std::string_view text) {
   return out;
 }
 
-std::string nfc(std::string_view text) {
+std::string nfc(std::string_view text, int64_t* steps) {
   if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; })) return std::string(text);
   std::vector<utf8proc_int32_t> points;
   points.reserve(text.size());
@@ -132,6 +132,7 @@ std::string nfc(std::string_view text) {
   }
   // Canonical order, by sorting runs of marks: the library's own exchange sort is quadratic in the run's length.
   const auto combining = [](utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; };
+  int64_t compared = 0;
   for (size_t i = 0; i < points.size();) {
     if (combining(points[i]) == 0) {
       ++i;
@@ -140,9 +141,13 @@ std::string nfc(std::string_view text) {
     size_t end = i + 1;
     while (end < points.size() && combining(points[end]) != 0) ++end;
     std::stable_sort(points.begin() + static_cast<std::ptrdiff_t>(i), points.begin() + static_cast<std::ptrdiff_t>(end),
-                     [&](auto a, auto b) { return combining(a) < combining(b); });
+                     [&](auto a, auto b) {
+                       ++compared;
+                       return combining(a) < combining(b);
+                     });
     i = end;
   }
+  if (steps) *steps += compared + static_cast<int64_t>(text.size());
   const auto length = utf8proc_normalize_utf32(points.data(), static_cast<utf8proc_ssize_t>(points.size()),
                                                static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
   CHECK(length >= 0);

@@ -36,7 +36,8 @@ struct Utf8Sequence {
 Utf8Sequence utf8_sequence(std::string_view s);
 std::string replace_invalid_utf8(std::string_view text);
 
-std::string nfc(std::string_view text);  // text must be well-formed
-bool is_word_character(char32_t c);      // letter, mark, digit, connector or joiner: \w of Unicode's TR 18
+// text must be well-formed. steps, where given, grows by the work done.
+std::string nfc(std::string_view text, int64_t* steps = nullptr);
+bool is_word_character(char32_t c);  // letter, mark, digit, connector or joiner: \w of Unicode's TR 18
 
 }  // namespace fathom
