@@ -1,4 +1,4 @@
-// fathom tokenizer train|encode|decode
+// fathom tokenizer train|encode|decode|info
 #include <cstdio>
 #include <iostream>
 #include <iterator>
@@ -163,6 +163,50 @@ struct Decode {
   }
 };
 
+struct Info {
+  std::string directory;
+  bool json = false;
+
+  void add_to(CLI::App& app) {
+    app.add_option("DIR", directory, "model directory with tokenizer.json")->required();
+    app.add_flag("--json", json, "print one JSON object");
+  }
+  int run() const {
+    const Tokenizer tokenizer = Tokenizer::from_directory(directory);
+    Json added = Json::array();
+    int64_t specials = 0;
+    for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+      if (!tokenizer.is_added(id)) continue;
+      specials += tokenizer.is_special(id);
+      added.push_back(
+          {{"id", id}, {"text", tokenizer.decode(std::vector<int32_t>{id})}, {"special", tokenizer.is_special(id)}});
+    }
+    Json names = Json::object();
+    for (const auto& [name, text] : tokenizer.named_tokens()) names[name] = {{"text", text}, {"id", tokenizer.id_of(text)}};
+    const bool chat = !tokenizer.chat_template().empty();
+    if (json) {
+      print_json({{"directory", directory},
+                  {"vocab_size", tokenizer.vocab_size()},
+                  {"named_tokens", names},
+                  {"adds_bos", tokenizer.wants_bos()},
+                  {"chat_template", chat},
+                  {"added_tokens", added}});
+      return 0;
+    }
+    std::printf("%d ids; %zu added tokens, %lld of them special; %s; %s\n", tokenizer.vocab_size(), added.size(),
+                static_cast<long long>(specials), tokenizer.wants_bos() ? "texts begin with bos" : "no bos is added",
+                chat ? "with a chat template" : "no chat template");
+    for (const auto& [name, token] : names.items())
+      std::printf("  %-10s %7d  %s\n", name.c_str(), token["id"].get<int>(), token["text"].get<std::string>().c_str());
+    constexpr size_t kShown = 40;
+    for (size_t i = 0; i < std::min(added.size(), kShown); ++i)
+      std::printf("  %-10s %7d  %s\n", added[i]["special"].get<bool>() ? "special" : "added", added[i]["id"].get<int>(),
+                  printable(added[i]["text"].get<std::string>()).c_str());
+    if (added.size() > kShown) std::printf("  and %zu more (--json lists all)\n", added.size() - kShown);
+    return 0;
+  }
+};
+
 }  // namespace
 
 int command_tokenizer(int argc, char** argv) {
@@ -171,15 +215,19 @@ int command_tokenizer(int argc, char** argv) {
   Train train;
   Encode encode;
   Decode decode;
+  Info info;
   CLI::App* train_app = app.add_subcommand("train", "learn a vocabulary from text");
   CLI::App* encode_app = app.add_subcommand("encode", "text to token ids");
   CLI::App* decode_app = app.add_subcommand("decode", "token ids to text");
+  CLI::App* info_app = app.add_subcommand("info", "size, control tokens, chat template");
+  info.add_to(*info_app);
   train.add_to(*train_app);
   encode.add_to(*encode_app);
   decode.add_to(*decode_app);
   if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
   if (train_app->parsed()) return train.run();
   if (encode_app->parsed()) return encode.run();
+  if (info_app->parsed()) return info.run();
   return decode.run();
 }
 
