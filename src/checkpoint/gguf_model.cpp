@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/thread_pool.h"
 #include "base/utf8.h"
 #include "tensor/format/dequantize.h"
 #include "tensor/format/f16.h"
@@ -265,39 +264,5 @@ std::string GgufModel::generation_json() const {
 }
 
 std::string GgufModel::summary() const { return types_of(file_); }
-
-Decoder load_gguf_model(const std::string& path, const Numerics& numerics) {
-  const GgufModel source = GgufModel::open(path);
-  const DType dtype = compute_dtype(numerics.compute);
-  Decoder model(source.config(), numerics);
-  model.allocate(dtype);
-  std::vector<NamedTensor> wanted = model.named_tensors();
-  std::set<std::string> there;
-  bool quantised = false;
-  for (const auto& t : source.tensors()) {
-    there.insert(t.name);
-    quantised |= !is_plain(source.stored_type(t.name));
-  }
-  // Copies share their original's memory (decoder.h): the original is read.
-  wanted.erase(std::remove_if(wanted.begin(), wanted.end(),
-                              [&](const NamedTensor& t) {
-                                const bool copy =
-                                    t.name.ends_with(".shared_head.head.weight") ||
-                                    (t.name.ends_with(".embed_tokens.weight") && t.name != "model.embed_tokens.weight");
-                                return copy;
-                              }),
-               wanted.end());
-  for (const NamedTensor& t : wanted) CHECK(there.count(t.name) && "named_tensors() and published_tensors() agree");
-  if (quantised)
-    log_info("'" + path + "' (" + source.summary() + "): quantised tensors are expanded to " + std::string(dtype_name(dtype)) +
-             " in memory");
-  parallel_for(static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      source.read_into(wanted[static_cast<size_t>(i)].name, wanted[static_cast<size_t>(i)].value);
-  });
-  model.prepack();
-  model.drop_values_after_prepack();
-  return model;
-}
 
 }  // namespace fathom

@@ -10,7 +10,7 @@
 #include "checkpoint/gguf_names.h"
 #include "checkpoint/gguf_tokenizer.h"
 #include "checkpoint/published_tensors.h"
-#include "model/decoder.h"
+#include "tensor/tensor.h"
 
 namespace fathom {
 
@@ -44,8 +44,5 @@ class GgufModel {
   std::vector<PublishedTensor> tensors_;
   std::map<std::string, size_t> by_name_;
 };
-
-// Loads a GGUF model for inference; quantised tensors are expanded into the compute type.
-Decoder load_gguf_model(const std::string& path, const Numerics& numerics);
 
 }  // namespace fathom

@@ -11,7 +11,8 @@
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "base/utf8.h"
-#include "checkpoint/gguf_model.h"
+#include "checkpoint/gguf_file.h"
+#include "checkpoint/gguf_load.h"
 #include "checkpoint/safetensors.h"
 
 namespace fathom {

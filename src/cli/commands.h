@@ -14,6 +14,7 @@ int command_train(int argc, char** argv);
 int command_logits(int argc, char** argv);
 int command_generate(int argc, char** argv);
 int command_chat(int argc, char** argv);
+int command_convert(int argc, char** argv);
 int command_bench(int argc, char** argv);
 int command_runs(int argc, char** argv);
 

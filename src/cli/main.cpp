@@ -26,6 +26,7 @@ constexpr Command kCommands[] = {
     {"logits", fathom::command_logits, "logits, loss and token log-probabilities of given ids or text"},
     {"generate", fathom::command_generate, "complete one prompt"},
     {"chat", fathom::command_chat, "talk to a model in the terminal"},
+    {"convert", fathom::command_convert, "Hugging Face directory <-> GGUF file, and to other types"},
     {"bench", fathom::command_bench, "ops against the machine's peak; training steps"},
     {"runs", fathom::command_runs, "list, show and compare training runs"},
 };

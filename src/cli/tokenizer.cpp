@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/utf8.h"
+#include "checkpoint/model_files.h"
 #include "cli/command.h"
 #include "data/line_reader.h"
 #include "data/record.h"
@@ -24,6 +25,13 @@ using Json = nlohmann::ordered_json;
 void print_json(const Json& json) { std::printf("%s\n", json.dump().c_str()); }
 
 std::string read_stdin() { return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()}; }
+
+Tokenizer read_directory_or_gguf(const std::string& path) {
+  if (is_directory(path)) return Tokenizer::from_directory(path);
+  auto tokenizer = read_model_tokenizer(path);
+  if (!tokenizer) fail_usage("tokenizer", "'" + printable(path) + "' holds no tokenizer");
+  return std::move(*tokenizer);
+}
 
 struct Train {
   std::vector<std::string> files, specials;
@@ -107,7 +115,7 @@ struct Encode {
   CLI::Option* text_option = nullptr;
 
   void add_to(CLI::App& app) {
-    app.add_option("DIR", directory, "model directory with tokenizer.json")->required();
+    app.add_option("DIR", directory, "model directory with tokenizer.json, or FILE.gguf")->required();
     text_option = app.add_option("TEXT", text, "the text; without it and --file: standard input");
     app.add_option("--file,-f", file, "a text file (.gz, .zst too)")->excludes(text_option);
     app.add_flag("--as-text", as_text, "recognise no added token: what user text goes through");
@@ -115,7 +123,7 @@ struct Encode {
     app.add_flag("--json", json, "print one JSON object");
   }
   int run() const {
-    const Tokenizer tokenizer = Tokenizer::from_directory(directory);
+    const Tokenizer tokenizer = read_directory_or_gguf(directory);
     const std::string input = !file.empty() ? read_text(file) : text_option->count() ? text : read_stdin();
     const auto specials = as_text ? Tokenizer::Specials::kAsText : Tokenizer::Specials::kRecognise;
     const double start = now_seconds();
@@ -140,13 +148,13 @@ struct Decode {
   bool skip_special = false, json = false;
 
   void add_to(CLI::App& app) {
-    app.add_option("DIR", directory, "model directory with tokenizer.json")->required();
+    app.add_option("DIR", directory, "model directory with tokenizer.json, or FILE.gguf")->required();
     app.add_option("IDS", parts, "token ids, 1,2,3 or 1 2 3; without them: standard input");
     app.add_flag("--skip-special", skip_special, "leave out the tokens that are marked special");
     app.add_flag("--json", json, "print one JSON object");
   }
   int run() const {
-    const Tokenizer tokenizer = Tokenizer::from_directory(directory);
+    const Tokenizer tokenizer = read_directory_or_gguf(directory);
     std::string joined;
     for (const std::string& part : parts) joined += part + " ";
     const std::vector<int> ids = parse_ids(parts.empty() ? read_stdin() : joined);

@@ -1,0 +1,37 @@
+// Hugging Face directory <-> GGUF file, in any direction, tensor by tensor: memory does not grow with the model. A killed
+// conversion goes on where it was (GGUF: behind the last tensor on disk; a directory: behind the last whole file).
+#pragma once
+#include <string>
+#include <vector>
+
+#include "convert/model_source.h"
+#include "tensor/format/ggml_type.h"
+
+namespace fathom {
+
+struct ConvertOptions {
+  std::string from, to;
+  enum class Format { kHuggingFace, kGguf } format = Format::kGguf;
+  std::string dtype;  // f32 f16 bf16 q8_0 q4_0 q4_k q6_k; empty: as the source stores its values
+  int64_t shard_bytes = int64_t{5} << 30;
+  bool mtp = true;  // GGUF: the MTP layer goes along (as nextn tensors)
+};
+
+struct ConvertReport {
+  int64_t tensors = 0, bytes = 0;
+  bool stopped = false;               // by a signal; the same command goes on
+  std::vector<std::string> warnings;  // what the target cannot carry, or holds in another type
+};
+// Error (usage) where the target exists, or source, target and type do not go together.
+ConvertReport convert_model(const ConvertOptions& options);
+
+// The two directions; `source` is open.
+ConvertReport convert_to_gguf(const ModelSource& source, const ConvertOptions& options);
+ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptions& options);
+
+// config.json with another torch_dtype, and without what no longer holds; the text itself where nothing changes.
+std::string config_for(const std::string& config_json, const std::string& torch_dtype, bool keep_fp8, bool keep_mtp);
+// Error (usage) naming the tensor where a value is not finite, or larger than `largest`.
+void check_values(const std::string& tensor, const float* values, int64_t n, float largest, const char* type);
+
+}  // namespace fathom

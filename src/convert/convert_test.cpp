@@ -1,0 +1,232 @@
+// Conversions of every model fixture, there and back; what is lost is named; a kill is survived.
+#include "convert/convert.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/test_folder.h"
+#include "checkpoint/gguf_model.h"
+#include "checkpoint/hf_directory.h"
+#include "checkpoint/model_files.h"
+#include "checkpoint/safetensors.h"
+#include "tensor/format/dequantize.h"
+
+namespace fathom {
+namespace {
+
+std::string models() {
+  const char* set = std::getenv("FATHOM_FIXTURES");
+  return (set ? std::string(set) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures")) + "/models";
+}
+std::vector<std::string> model_folders() {
+  std::vector<std::string> folders;
+  if (!is_directory(models())) return folders;
+  for (const auto& name : list_directory(models()))
+    if (file_exists(models() + "/" + name + "/config.json")) folders.push_back(models() + "/" + name);
+  return folders;
+}
+bool is_fp8(const std::string& folder) { return read_json_file(folder + "/config.json").contains("quantization_config"); }
+
+ConvertReport convert(const std::string& from, const std::string& to, ConvertOptions::Format format,
+                      const std::string& dtype = "", int64_t shard_bytes = int64_t{5} << 30) {
+  ConvertOptions options;
+  options.from = from, options.to = to, options.format = format, options.dtype = dtype, options.shard_bytes = shard_bytes;
+  return convert_model(options);
+}
+constexpr auto kHf = ConvertOptions::Format::kHuggingFace;
+constexpr auto kGguf = ConvertOptions::Format::kGguf;
+
+void expect_same_tensors(const std::string& a, const std::string& b) {
+  const auto before = SafetensorsDirectory::open(a), after = SafetensorsDirectory::open(b);
+  EXPECT_EQ(before.tensors().size(), after.tensors().size()) << b;
+  for (const auto& [name, x] : before.tensors()) {
+    const auto it = after.tensors().find(name);
+    ASSERT_NE(it, after.tensors().end()) << b << " lacks " << name;
+    const auto& y = it->second;
+    ASSERT_EQ(x.entry->dtype, y.entry->dtype) << name;
+    ASSERT_EQ(x.entry->shape, y.entry->shape) << name;
+    const int64_t bytes = x.entry->end - x.entry->begin;
+    ASSERT_EQ(std::memcmp(x.tensor().raw(), y.tensor().raw(), static_cast<size_t>(bytes)), 0) << a << " " << name;
+  }
+}
+
+// FP8 bytes, block scales, MTP layer and small files included; in many shards too.
+TEST(Convert, DirectoryToDirectoryKeepsEveryByte) {
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  for (const auto& folder : model_folders()) {
+    TestFolder out;
+    convert(folder, out / "one", kHf);
+    expect_same_tensors(folder, out / "one");
+    convert(folder, out / "many", kHf, "", 40000);
+    EXPECT_TRUE(file_exists(out / "many/model.safetensors.index.json"));
+    expect_same_tensors(folder, out / "many");
+    for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"})
+      EXPECT_EQ(read_file(out / (std::string("one/") + name)), read_file(folder + "/" + name)) << folder;
+    EXPECT_FALSE(file_exists(out / "many/convert.fathom"));
+  }
+}
+
+// bf16 and f32 hold all values of these checkpoints, so nothing may change on the way, the MTP layer included.
+TEST(Convert, ThroughGgufAndBackKeepsEveryByte) {
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  for (const auto& folder : model_folders()) {
+    if (is_fp8(folder)) continue;
+    TestFolder out;
+    convert(folder, out / "model.gguf", kGguf, "bf16");
+    convert(out / "model.gguf", out / "back", kHf);
+    expect_same_tensors(folder, out / "back");
+    convert(folder, out / "wide.gguf", kGguf, "f32");
+    convert(out / "wide.gguf", out / "narrow", kHf, "bf16");
+    expect_same_tensors(folder, out / "narrow");
+    for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"})
+      EXPECT_EQ(read_file(out / (std::string("back/") + name)), read_file(folder + "/" + name)) << folder;
+    // The GGUF file alone computes what the directory computes.
+    Decoder a = load_model(folder, Numerics{}, false), b = load_model(out / "model.gguf", Numerics{}, false);
+    const std::vector<int32_t> ids = {5, 9, 2, 77, 31, 8};
+    Batch batch;
+    batch.add(ids, 0);
+    const Tensor x = a.logits(a.forward(batch, nullptr)), y = b.logits(b.forward(batch, nullptr));
+    EXPECT_EQ(std::memcmp(x.raw(), y.raw(), static_cast<size_t>(x.bytes())), 0) << folder;
+  }
+}
+
+// FP8 -> f32 directory, and FP8 -> f32 GGUF -> f32 directory: the same values, byte times block scale.
+TEST(Convert, Fp8IsDequantised) {
+  for (const auto& folder : model_folders()) {
+    if (!is_fp8(folder)) continue;
+    TestFolder out;
+    convert(folder, out / "plain", kHf, "f32");
+    convert(folder, out / "model.gguf", kGguf, "f32");
+    convert(out / "model.gguf", out / "back", kHf, "f32");
+    expect_same_tensors(out / "plain", out / "back");
+    EXPECT_FALSE(is_fp8(out / "plain"));
+    const auto fp8 = SafetensorsDirectory::open(folder), plain = SafetensorsDirectory::open(out / "plain");
+    int checked = 0;
+    for (const auto& [name, located] : fp8.tensors()) {
+      if (located.entry->dtype != DType::kF8E4M3) continue;
+      const Tensor w = located.tensor(), s = fp8.tensors().at(name + "_scale_inv").tensor(),
+                   x = plain.tensors().at(name).tensor();
+      for (int64_t r = 0; r < w.dim(0); r += 7)
+        for (int64_t c = 0; c < w.dim(1); c += 5) {
+          const int byte = static_cast<int>(w.raw()[r * w.dim(1) + c]), e = byte >> 3 & 15, m = byte & 7;
+          const double value = (byte & 128 ? -1 : 1) * (e == 0 ? m * std::pow(2.0, -9) : (1 + m / 8.0) * std::pow(2.0, e - 7));
+          ASSERT_EQ(x.row<float>(r)[c], static_cast<float>(value) * s.row<float>(r / 128)[c / 128]) << name;
+          ++checked;
+        }
+    }
+    EXPECT_GT(checked, 1000);
+    EXPECT_TRUE(load_model(out / "plain", Numerics{}, false).prepacked());
+    EXPECT_TRUE(load_model(out / "model.gguf", Numerics{}, false).prepacked());
+  }
+}
+
+// Every written type loads; its weights are the checkpoint's within the type's error.
+TEST(Convert, QuantisedTypesLoad) {
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  for (const auto& folder : model_folders()) {
+    const auto hf = SafetensorsDirectory::open(folder);
+    for (const auto& [dtype, bound] :
+         {std::pair{"q8_0", 0.01}, {"q4_0", 0.13}, {"q4_k", 0.12}, {"q6_k", 0.04}, {"f16", 1e-3}}) {
+      TestFolder out;
+      convert(folder, out / "model.gguf", kGguf, dtype);
+      const GgufModel model = GgufModel::open(out / "model.gguf");
+      if (is_fp8(folder)) continue;
+      double error = 0, power = 0;
+      for (const auto& tensor : model.tensors()) {
+        const Tensor want = hf.tensors().at(tensor.name).tensor().to(DType::kF32);
+        Tensor got = Tensor::empty(want.shape(), DType::kF32);
+        model.read_into(tensor.name, got);
+        for (int64_t i = 0; i < want.numel(); ++i) {
+          const double e = static_cast<double>(got.data<float>()[i]) - want.data<float>()[i];
+          if (tensor.shape.size() > 1)
+            error += e * e, power += static_cast<double>(want.data<float>()[i]) * want.data<float>()[i];
+        }
+      }
+      EXPECT_LE(std::sqrt(error / power), bound) << folder << " " << dtype;
+    }
+  }
+}
+
+bool has_warning(const ConvertReport& report, const std::string& part) {
+  for (const auto& warning : report.warnings)
+    if (warning.find(part) != std::string::npos) return true;
+  return false;
+}
+
+TEST(Convert, WhatIsLostIsNamed) {
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  TestFolder out;
+  const auto warned = [&](const std::string& model, const std::string& part) {
+    const std::string to = out / (model + part.substr(0, 5) + ".gguf");
+    if (is_directory(models() + "/" + model)) {
+      EXPECT_TRUE(has_warning(convert(models() + "/" + model, to, kGguf, "f32"), part)) << model << ": " << part;
+    }
+  };
+  warned("dsv3-tiny-fp8", "MTP");
+  warned("dsv2-tiny", "group_limited_greedy");
+  warned("dsv3-eps-tiny", "rms_norm_eps");
+  if (is_directory(models() + "/dsv3-tiny")) {  // mscale that differs from mscale_all_dim
+    convert(models() + "/dsv3-tiny", out / "changed", kHf);
+    std::string config = read_file(out / "changed/config.json");
+    config.replace(config.find("\"mscale\": 1.0"), 13, "\"mscale\": 0.8");
+    write_file_atomic(out / "changed/config.json", config);
+    EXPECT_TRUE(has_warning(convert(out / "changed", out / "changed.gguf", kGguf, "bf16"), "mscale_all_dim"));
+    EXPECT_EQ(read_model_config(out / "changed.gguf").rope_scaling.mscale, 0.8);  // and kept for us
+  }
+}
+
+TEST(Convert, RefusesByName) {
+  if (!is_directory(models() + "/qwen2-tiny")) GTEST_SKIP() << "no fixtures at " << models();
+  TestFolder out;
+  const std::string source = models() + "/qwen2-tiny";
+  EXPECT_NE(error_of([&] { convert(source, out.path(), kHf); }).find("exists"), std::string::npos);
+  EXPECT_NE(error_of([&] { convert(source, out / "x", kGguf, "q3_k"); }).find("q3_k"), std::string::npos);
+  EXPECT_NE(error_of([&] { convert(source, out / "y", kHf, "q4_0"); }).find("q4_0"), std::string::npos);
+  EXPECT_NE(error_of([&] { convert(out / "none", out / "z", kHf); }).find("neither"), std::string::npos);
+}
+
+// Killed again and again at any moment, then run to the end: the file is that of an undisturbed conversion.
+TEST(Convert, GoesOnAfterKills) {
+  const std::string source = models() + "/dsv3-tiny";
+  if (!is_directory(source)) GTEST_SKIP() << "no fixtures at " << models();
+  TestFolder out;
+  convert(source, out / "whole.gguf", kGguf, "f32");
+  convert(source, out / "whole", kHf, "f32", 100000);
+  set_log_quiet(true);
+  for (const bool gguf : {true, false}) {
+    const std::string to = out / (gguf ? "killed.gguf" : "killed");
+    int kills = 0;
+    for (int i = 0; i < 12 && !file_exists(to) && !is_directory(to); ++i) {
+      const pid_t child = ::fork();
+      ASSERT_GE(child, 0);
+      if (child == 0) {
+        ::signal(SIGALRM, SIG_DFL);
+        ::ualarm(static_cast<useconds_t>(300 + 900 * i), 0);  // dies of it
+        convert(source, to, gguf ? kGguf : kHf, "f32", 100000);
+        ::_exit(0);
+      }
+      int status = 0;
+      ::waitpid(child, &status, 0);
+      kills += WIFSIGNALED(status);
+    }
+    if (!file_exists(to) && !is_directory(to)) convert(source, to, gguf ? kGguf : kHf, "f32", 100000);
+    EXPECT_GT(kills, 0);
+    if (gguf)
+      EXPECT_EQ(crc32_of_file(to), crc32_of_file(out / "whole.gguf"));
+    else
+      expect_same_tensors(out / "whole", to);
+    EXPECT_FALSE(file_exists(to + ".partial") || is_directory(to + ".partial"));
+  }
+  set_log_quiet(false);
+}
+
+}  // namespace
+}  // namespace fathom

@@ -1,0 +1,165 @@
+#include "convert/model_source.h"
+
+#include <sys/stat.h>
+
+#include <bit>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/utf8.h"
+#include "checkpoint/gguf_model.h"
+#include "checkpoint/safetensors.h"
+#include "tensor/format/bf16.h"
+#include "tensor/format/f16.h"
+
+namespace fathom {
+namespace {
+
+constexpr int64_t kBlock = 128;  // of DeepSeek's FP8 weights, rows and columns
+constexpr char kScaleEnd[] = "_scale_inv";
+
+std::string stamp(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return path;
+  return path + ":" + std::to_string(info.st_size) + ":" + std::to_string(info.st_mtim.tv_sec) + "." +
+         std::to_string(info.st_mtim.tv_nsec) + ";";
+}
+
+float e4m3_value(uint8_t byte) {
+  const int e = byte >> 3 & 15, m = byte & 7;
+  const float magnitude = e == 15 && m == 7 ? std::bit_cast<float>(0x7fc00000u)
+                          : e == 0
+                              ? static_cast<float>(m) * 0x1p-9f
+                              : std::bit_cast<float>(static_cast<uint32_t>(e + 120) << 23 | static_cast<uint32_t>(m) << 20);
+  return byte & 0x80 ? -magnitude : magnitude;
+}
+
+class HfSource : public ModelSource {
+ public:
+  explicit HfSource(const std::string& directory) : files_(SafetensorsDirectory::open(directory)) {
+    const std::string config_path = directory + "/config.json";
+    config_json = read_file(config_path, int64_t{16} << 20);
+    config_ = ModelConfig::from_json_text(config_json, config_path);
+    for (const auto& file : files_.files()) {
+      fingerprint += stamp(file->path());
+      for (const auto& [key, value] : file->metadata()) metadata.emplace(key, value);
+      for (const auto& entry : file->entries()) {
+        Item item{entry.name, entry.shape, entry.dtype, false, ""};
+        if (entry.dtype == DType::kF8E4M3) {
+          item.quantised = true;
+          check_scale(entry, file->path());
+        }
+        if (entry.name.ends_with(kScaleEnd)) item.scale_of = entry.name.substr(0, entry.name.size() - (sizeof kScaleEnd - 1));
+        items_.push_back(std::move(item));
+      }
+    }
+    fingerprint += stamp(config_path);
+    index();
+    if (const std::string path = directory + "/generation_config.json"; file_exists(path)) generation_json = read_file(path);
+    if (const std::string path = directory + "/tokenizer.json"; file_exists(path)) tokenizer.tokenizer_json = read_file(path);
+    if (const std::string path = directory + "/tokenizer_config.json"; file_exists(path))
+      tokenizer.tokenizer_config = read_file(path);
+    if (const std::string path = directory + "/chat_template.jinja"; file_exists(path))
+      tokenizer.chat_template = read_file(path);
+    for (const std::string& name : list_directory(directory)) {
+      const std::string path = directory + "/" + name;
+      if (is_directory(path) || name.ends_with(".safetensors") || name == "model.safetensors.index.json" ||
+          name == "config.json" || name.find(".tmp") != std::string::npos)
+        continue;
+      if (name.ends_with(".json") || name.ends_with(".jinja") || name.ends_with(".txt") || name.ends_with(".md") ||
+          name.ends_with(".model") || name.ends_with(".py") || name == "LICENSE")
+        small_files.push_back(path);
+    }
+  }
+  bool is_gguf() const override { return false; }
+  Tensor read(const Item& item) const override { return files_.tensors().at(item.name).tensor(); }
+  void read_rows(const Item& item, int64_t begin, int64_t end, float* to) const override {
+    const Tensor tensor = files_.tensors().at(item.name).tensor();
+    const int64_t width = item_width(item);
+    const std::byte* from = tensor.raw() + begin * width * dtype_bytes(item.dtype);
+    const int64_t n = (end - begin) * width;
+    if (item.dtype == DType::kF32) {
+      std::copy_n(from, n * 4, reinterpret_cast<std::byte*>(to));
+    } else if (item.dtype == DType::kBF16) {
+      for (int64_t i = 0; i < n; ++i) to[i] = to_float(reinterpret_cast<const bf16*>(from)[i]);
+    } else if (item.dtype == DType::kF16) {
+      for (int64_t i = 0; i < n; ++i) to[i] = to_float(reinterpret_cast<const f16*>(from)[i]);
+    } else if (item.dtype == DType::kF8E4M3) {
+      const Tensor scale = files_.tensors().at(item.name + kScaleEnd).tensor();
+      for (int64_t r = begin; r < end; ++r) {
+        const float* scales = scale.row<float>(r / kBlock);
+        const uint8_t* bytes = reinterpret_cast<const uint8_t*>(from) + (r - begin) * width;
+        for (int64_t c = 0; c < width; ++c) *to++ = e4m3_value(bytes[c]) * scales[c / kBlock];
+      }
+    } else {
+      fail_usage("convert", "tensor '" + printable(item.name) + "' has type " + std::string(dtype_name(item.dtype)) +
+                                ", which holds no weights; only a copy without --dtype keeps it");
+    }
+  }
+
+ private:
+  void check_scale(const SafetensorsFile::Entry& entry, const std::string& path) const {
+    const auto it = files_.tensors().find(entry.name + kScaleEnd);
+    const std::string where = "tensor '" + printable(entry.name) + "' in " + path;
+    if (entry.shape.size() != 2) fail_usage("convert", where + " is F8_E4M3 and no matrix");
+    if (it == files_.tensors().end()) fail_usage("convert", where + " is F8_E4M3, but its " + kScaleEnd + " is missing");
+    const auto& scale = *it->second.entry;
+    const std::vector<int64_t> shape = {(entry.shape[0] + kBlock - 1) / kBlock, (entry.shape[1] + kBlock - 1) / kBlock};
+    if (scale.dtype != DType::kF32 || scale.shape != shape)
+      fail_usage("convert", "tensor '" + printable(scale.name) + "' is " + std::string(dtype_name(scale.dtype)) + " " +
+                                shape_text(scale.shape) + "; expected is F32 " + shape_text(shape));
+  }
+  SafetensorsDirectory files_;
+};
+
+class GgufSource : public ModelSource {
+ public:
+  explicit GgufSource(const std::string& path) : model_(GgufModel::open(path)) {
+    config_ = model_.config();
+    config_json = model_.config_json();
+    generation_json = model_.generation_json();
+    if (const auto files = tokenizer_from_gguf(model_.file())) tokenizer = *files;
+    for (const PublishedTensor& tensor : model_.tensors()) {
+      const GgmlType type = model_.stored_type(tensor.name);
+      const bool plain = type == GgmlType::kF32 || type == GgmlType::kF16 || type == GgmlType::kBF16;
+      items_.push_back({tensor.name, tensor.shape, model_.dtype(tensor.name), !plain, ""});
+    }
+    index();
+    metadata["format"] = "pt";
+    fingerprint = stamp(path);
+  }
+  bool is_gguf() const override { return true; }
+  Tensor read(const Item& item) const override { return model_.read(item.name); }
+  void read_rows(const Item& item, int64_t begin, int64_t end, float* to) const override {
+    model_.read_rows(item.name, begin, end, to);
+  }
+
+ private:
+  GgufModel model_;
+};
+
+}  // namespace
+
+int64_t item_rows(const ModelSource::Item& item) {
+  if (item.shape.size() < 2) return 1;
+  int64_t n = 1;
+  for (size_t i = 0; i + 1 < item.shape.size(); ++i) n *= item.shape[i];
+  return n;
+}
+int64_t item_width(const ModelSource::Item& item) { return item.shape.empty() ? 1 : item.shape.back(); }
+
+void ModelSource::index() {
+  for (size_t i = 0; i < items_.size(); ++i) by_name_[items_[i].name] = i;
+}
+const ModelSource::Item* ModelSource::find(const std::string& name) const {
+  const auto it = by_name_.find(name);
+  return it == by_name_.end() ? nullptr : &items_[it->second];
+}
+
+std::unique_ptr<ModelSource> ModelSource::open(const std::string& path) {
+  if (is_gguf_file(path)) return std::make_unique<GgufSource>(path);
+  if (!is_directory(path)) fail_usage("convert", "'" + printable(path) + "' is neither a model directory nor a GGUF file");
+  return std::make_unique<HfSource>(path);
+}
+
+}  // namespace fathom

@@ -1,0 +1,169 @@
+// fathom convert as its user meets it: killed and started again, under a memory limit, and read by other programs.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <cstdlib>
+
+#include "base/json.h"
+#include "checkpoint/model_files.h"
+#include "checkpoint/published_tensors.h"
+#include "checkpoint/safetensors_shard.h"
+#include "program.h"
+#include "tensor/format/bf16.h"
+
+namespace fathom {
+namespace {
+
+std::string fixtures() {
+  const char* set = std::getenv("FATHOM_FIXTURES");
+  return set ? std::string(set) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures");
+}
+int run(const TestFolder& folder, const std::vector<std::string>& arguments, std::string* out = nullptr,
+        const std::function<void()>& prepare = nullptr) {
+  Program program(folder.path(), arguments, prepare);
+  const int code = program.wait();
+  if (code != 0) ADD_FAILURE() << arguments[0] << ": exit " << code << "\n" << program.err();
+  if (out) *out = program.out();
+  return code;
+}
+
+// A llama of 110 M values in BF16 (220 MB) with weights that differ from row to row.
+void write_large_model(const std::string& directory) {
+  ModelConfig config;
+  config.model_type = "llama";
+  config.vocab_size = 8192, config.hidden_size = 2048, config.intermediate_size = 8192, config.num_hidden_layers = 1;
+  config.num_attention_heads = 16, config.num_key_value_heads = 16, config.head_dim = 128;
+  make_directories(directory);
+  write_file_atomic(directory + "/config.json", config.to_json_text());
+  std::vector<ShardEntry> entries;
+  for (const auto& tensor : published_tensors(config)) entries.push_back({tensor.name, DType::kBF16, tensor.shape});
+  SafetensorsShard shard(directory + "/model.safetensors", entries, {{"format", "pt"}});
+  uint32_t state = 1;
+  std::vector<bf16> row;
+  for (const ShardEntry& entry : entries) {
+    const int64_t width = entry.shape.back(), rows = entry.bytes() / 2 / width;
+    row.resize(static_cast<size_t>(width));
+    for (int64_t r = 0; r < rows; ++r) {
+      for (bf16& x : row)
+        state = state * 1664525u + 1013904223u, x = to_bf16(static_cast<float>(static_cast<int32_t>(state)) * 0x1p-35f);
+      shard.write(row.data(), width * 2);
+    }
+  }
+  shard.commit();
+}
+
+// RLIMIT_DATA bounds anonymous memory (mapped file pages do not count): the model is more than three times as large.
+TEST(ConvertProgram, NeedsLittleMemory) {
+#ifdef FATHOM_SANITIZED
+  GTEST_SKIP() << "the sanitizer's own memory is beyond the limit";
+#endif
+  TestFolder folder;
+  write_large_model(folder / "model");
+  constexpr rlim_t kLimit = rlim_t{64} << 20;
+  const auto limit = [] {
+    const rlimit data = {kLimit, kLimit};
+    ::setrlimit(RLIMIT_DATA, &data);
+  };
+  ASSERT_GT(read_file(folder / "model/config.json").size(), 0u);
+  EXPECT_EQ(run(folder, {"convert", folder / "model", folder / "q8.gguf", "--to", "gguf", "--dtype", "q8_0"}, nullptr, limit),
+            0);
+  EXPECT_EQ(run(folder, {"convert", folder / "model", folder / "bf16.gguf", "--to", "gguf", "--dtype", "bf16"}, nullptr, limit),
+            0);
+  EXPECT_EQ(run(folder, {"convert", folder / "bf16.gguf", folder / "back", "--to", "hf"}, nullptr, limit), 0);
+  EXPECT_EQ(crc32_of_file(folder / "back/model.safetensors"), crc32_of_file(folder / "model/model.safetensors"));
+}
+
+// Killed at any moment and started again: at the end the bytes are those of an undisturbed conversion.
+TEST(ConvertProgram, GoesOnAfterKills) {
+  TestFolder folder;
+  write_large_model(folder / "model");
+  run(folder, {"convert", folder / "model", folder / "whole.gguf", "--to", "gguf", "--dtype", "f32"});
+  int kills = 0;
+  const std::vector<std::string> command = {"convert", folder / "model", folder / "killed.gguf", "--to", "gguf", "--dtype",
+                                            "f32"};
+  for (int i = 0; i < 8 && !file_exists(folder / "killed.gguf"); ++i) {
+    Program program(folder.path(), command);
+    for (int ms = 0; ms < 40 + 60 * i && program.running(); ++ms) ::usleep(1000);
+    if (program.running()) program.send(SIGKILL), ++kills;
+    program.wait();
+  }
+  EXPECT_GT(kills, 0);
+  if (!file_exists(folder / "killed.gguf")) run(folder, command);
+  EXPECT_EQ(crc32_of_file(folder / "killed.gguf"), crc32_of_file(folder / "whole.gguf"));
+  EXPECT_FALSE(file_exists(folder / "killed.gguf.partial.journal"));
+}
+
+// FATHOM_PYTHON names a python with the package gguf (default: python3).
+TEST(ConvertProgram, PythonGgufReadsWhatIsWritten) {
+  if (!is_directory(fixtures() + "/models")) GTEST_SKIP() << "no fixtures at " << fixtures();
+  const char* set = std::getenv("FATHOM_PYTHON");
+  const std::string python = set ? set : "python3";
+  if (std::system((python + " -c 'import gguf' 2>/dev/null").c_str()) != 0) GTEST_SKIP() << python << " has no package gguf";
+  TestFolder folder;
+  const std::string script = folder / "read.py";
+  write_file_atomic(script,
+                    "import sys, gguf, numpy as np\n"
+                    "from gguf.quants import dequantize\n"
+                    "for path in sys.argv[1:]:\n"
+                    "    reader = gguf.GGUFReader(path)\n"
+                    "    assert len(reader.tensors) > 20\n"
+                    "    for field in reader.fields.values(): field.contents()\n"
+                    "    for t in reader.tensors:\n"
+                    "        x = dequantize(t.data, t.tensor_type)\n"
+                    "        assert np.isfinite(x).all() and x.size == t.n_elements, t.name\n");
+  std::string files;
+  for (const char* model : {"dsv3-tiny", "llama3-tiny", "qwen2-tiny", "qwen3-tiny", "dsv2lite-tiny", "dsv3-tiny-fp8"})
+    for (const char* dtype : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "q6_k"}) {
+      if (!is_directory(fixtures() + "/models/" + model)) continue;
+      const std::string to = folder / (std::string(model) + dtype + ".gguf");
+      run(folder, {"convert", fixtures() + "/models/" + model, to, "--to", "gguf", "--dtype", dtype});
+      files += " " + to;
+    }
+  EXPECT_EQ(std::system((python + " " + script + files).c_str()), 0);
+}
+
+// LLAMA_CPP names the folder of its programs. Float32 weights and cache: the greedy text must be the same, byte for byte.
+TEST(ConvertProgram, LlamaCppContinuesAsWeDo) {
+  if (!is_directory(fixtures() + "/models")) GTEST_SKIP() << "no fixtures at " << fixtures();
+  const char* folder_of = std::getenv("LLAMA_CPP");
+  if (!folder_of) GTEST_SKIP() << "LLAMA_CPP does not name the folder of llama-completion";
+  const std::string binary = std::string(folder_of) + "/llama-completion";
+  ASSERT_TRUE(file_exists(binary)) << binary;
+  TestFolder folder;
+  int compared = 0;  // tokens
+  for (const char* model : {"llama3-tiny", "qwen2-tiny", "qwen3-tiny", "dsv3-tiny", "dsv3-tiny-fp8"}) {
+    const std::string source = fixtures() + "/models/" + model, gguf = folder / (std::string(model) + ".gguf");
+    if (!is_directory(source)) continue;
+    run(folder, {"convert", source, gguf, "--to", "gguf", "--dtype", "f32"});
+    const auto tokenizer = read_model_tokenizer(gguf);
+    ASSERT_TRUE(tokenizer);
+    for (const char* prompt : {"It was the best of times", "A man in the"}) {
+      const std::string out = folder / "llama.txt";
+      const std::string command = binary + " -m " + gguf + " -p '" + prompt + "' -n 16 --temp 0 -no-cnv --ignore-eos" +
+                                  " --no-display-prompt -ctk f32 -ctv f32 -fa off --no-warmup -t 1 </dev/null >" + out +
+                                  " 2>/dev/null";
+      ASSERT_EQ(std::system(command.c_str()), 0) << command;
+      const std::string theirs = read_file(out);
+      // Ids in: the model alone decides, padding of the vocabulary included. llama.cpp never draws an end token and prints
+      // none of the special ones, so the comparison ends at the first of them.
+      std::vector<int32_t> ids = tokenizer->encode(prompt, Tokenizer::Specials::kRecognise, tokenizer->wants_bos());
+      std::string list, json, ours;
+      for (const int32_t id : ids) list += (list.empty() ? "" : ",") + std::to_string(id);
+      run(folder,
+          {"generate", gguf, "--prompt-ids", list, "--max-tokens", "16", "--temperature", "0", "--ignore-eos", "--dtype", "f32",
+           "--json"},
+          &json);
+      const Json result = parse_json(json, "generate");
+      for (const Json& id : result["token_ids"]) {
+        if (id.get<int32_t>() >= tokenizer->vocab_size() || tokenizer->is_special(id.get<int32_t>())) break;
+        ours += tokenizer->token_bytes(id.get<int32_t>());
+        ++compared;
+      }
+      EXPECT_EQ(theirs.substr(0, ours.size()), ours) << model << ": " << prompt;
+    }
+  }
+  EXPECT_GT(compared, 60);
+}
+
+}  // namespace
+}  // namespace fathom
