@@ -16,6 +16,8 @@ enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined
 constexpr char kGpt2Pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 // DeepSeek-LLM and V2 (architecture.md §2.5): line ends; words of Latin, Greek, Cyrillic; punctuation; blanks at the end;
 // CJK and Hangul; digits.
+// It finds no fixed point for these literals.
+// clang-format off
 constexpr char kLetters[] =
     "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-"
     "Ἕἠ-"
@@ -31,6 +33,7 @@ constexpr char kLetters[] =
     "𐓻𐲀-"
     "𐲲𐳀-"
     "𐳲𑢠-𑣟𞤀-𞥃]+";
+// clang-format on
 constexpr char kPunctuation[] = "\\s?[!-/:-~！-／：-～‘-‟　-。]+";
 
 struct Split {

@@ -13,7 +13,8 @@ namespace fathom {
 class TokenDataset {
  public:
   // Texts become bos text eos (bos where the tokenizer wants it, eos where it has one), every token trained; conversations
-  // are rendered by the chat template, only the assistant's turns trained. No tokenizer (null): ids are bytes, nothing is added.
+  // are rendered by the chat template, only the assistant's turns trained. No tokenizer (null): ids are bytes, nothing is
+  // added.
   static TokenDataset from_files(const std::vector<std::string>& paths, const Tokenizer* tokenizer);
 
   // trained[i]: ids[i] is to be predicted; empty: all are.
