@@ -6,6 +6,8 @@
 //   f32:  one fused multiply-add per k (every rung)
 //   bf16: operands rounded to nearest even; avx512_vnni and below: one FMA per k on the widened values;
 //         avx512_bf16: VDPBF16PS over pairs of k; amx: TDPBF16PS over groups of 32 k
+//   B in FP8 blocks: the chain above runs over the 128 k of a block from zero, on the exact values of the bytes; then
+//         sum = fma(chain, scale, sum), block after block
 #pragma once
 #include <span>
 
@@ -17,6 +19,7 @@ namespace fathom {
 struct GemmProblem {
   MatrixView a, b;
   const void* packed = nullptr;  // PackedMatrix::data() of a [n, k] weight; then `b` is not read
+  WeightFormat packed_format = WeightFormat::kPlain;
   int64_t m = 0, n = 0, k = 0;
   void* c = nullptr;  // [m, n], rows ldc apart
   int64_t ldc = 0;

@@ -1,48 +1,11 @@
 // One block of C on one thread, for every rung: the loops around the micro-kernel, and the same over AMX tiles.
 #include "backend/cpu/tiles.h"
+#include "kernels/matmul/gemm_fp8_cpu.h"
 #include "kernels/matmul/micro.h"
-#include "kernels/matmul/pack.h"
+#include "kernels/matmul/pack_a.h"
 
 namespace fathom::FATHOM_RUNG {
 namespace {
-
-template <class Op, bool kRound>
-void pack_a(const GemmTile& t, int64_t micros, int64_t ks, int64_t ke, int64_t end) {
-  constexpr bool kPairsOfA = Op::kUnitK == 2 && Op::kWords == 1;
-  for (int64_t k0 = ks; k0 < ke; k0 += kBlockK) {
-    const int64_t padded = least(kBlockK, ke - k0), kc = least(padded, end - k0);
-    if (t.a.k_contiguous) {
-      float* out = reinterpret_cast<float*>(t.a_scratch) + (k0 - ks) / kBlockK * t.rows * Op::kRowWords;
-      if constexpr (kPairsOfA) {
-        bf16* half = reinterpret_cast<bf16*>(out);
-        if (t.a.bf16)
-          pack_rows_bf16<bf16>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords * 2, half);
-        else
-          pack_rows_bf16<float>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords * 2, half);
-      } else {
-        if (t.a.bf16)
-          pack_rows_f32<kRound, bf16>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords, out);
-        else
-          pack_rows_f32<kRound, float>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords, out);
-      }
-    } else {
-      const int64_t small = t.rows / micros, large = t.rows % micros, stride = kBlockK * 16;
-      float* out = reinterpret_cast<float*>(t.a_scratch) + (k0 - ks) / kBlockK * micros * stride;
-      if constexpr (kPairsOfA) {
-        uint32_t* pairs = reinterpret_cast<uint32_t*>(out);
-        if (t.a.bf16)
-          pack_lanes_pairs<bf16>(t.a, t.m0, micros, small, large, k0, kc, padded, stride, pairs);
-        else
-          pack_lanes_pairs<float>(t.a, t.m0, micros, small, large, k0, kc, padded, stride, pairs);
-      } else {
-        if (t.a.bf16)
-          pack_lanes_f32<kRound, bf16>(t.a, t.m0, micros, small, large, k0, kc, padded, stride, out);
-        else
-          pack_lanes_f32<kRound, float>(t.a, t.m0, micros, small, large, k0, kc, padded, stride, out);
-      }
-    }
-  }
-}
 
 template <class Op, bool kRound, bool kAlong>
 void tile(const GemmTile& t) {
@@ -125,13 +88,12 @@ int64_t a_bytes(int64_t rows, int64_t super_k, bool k_contiguous) {
 }
 int64_t partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t super_k) {
   const int64_t micros = (rows + kMaxRows - 1) / kMaxRows;
-  return (super_k >= k ? micros : micros * panels * 2 / kMinVectors) * kMaxVectors * 16 * 4;
+  // One slot a micro-tile (FP8: one for each half of a panel where a micro-tile is narrower), or one for every sum of the
+  // block.
+  return (super_k >= k ? micros * 2 / kMinVectors : micros * panels * 2 / kMinVectors) * kMaxVectors * 16 * 4;
 }
 
 // ---- tiles: 32 x 32 of C in four tiles, two tiles of A, two of B ----
-
-constexpr int kTileRows = 32;
-constexpr int64_t kTileStride = kBlockK + 32;  // bf16 from row to row of A
 
 void tile_tiles(const GemmTile& t) {
   Tiles tiles;
@@ -140,23 +102,7 @@ void tile_tiles(const GemmTile& t) {
   bf16* a_scratch = reinterpret_cast<bf16*>(t.a_scratch);
   for (int64_t ks = 0; ks < k_end; ks += t.super_k) {
     const int64_t ke = least(k_end, ks + t.super_k);
-    for (int64_t k0 = ks; k0 < ke; k0 += kBlockK) {
-      const int64_t padded = least(kBlockK, ke - k0), kc = least(padded, t.k - k0);
-      bf16* out = a_scratch + (k0 - ks) / kBlockK * t.rows * kTileStride;
-      if (t.a.k_contiguous) {
-        if (t.a.bf16)
-          pack_rows_bf16<bf16>(t.a, t.m0, t.rows, k0, kc, padded, kTileStride, out);
-        else
-          pack_rows_bf16<float>(t.a, t.m0, t.rows, k0, kc, padded, kTileStride, out);
-      } else {
-        for (int64_t m = 0; m < t.rows; m += 16) {
-          if (t.a.bf16)
-            pack_lanes_as_rows<bf16>(t.a, t.m0 + m, least(16, t.rows - m), k0, kc, padded, kTileStride, out + m * kTileStride);
-          else
-            pack_lanes_as_rows<float>(t.a, t.m0 + m, least(16, t.rows - m), k0, kc, padded, kTileStride, out + m * kTileStride);
-        }
-      }
-    }
+    pack_tile_rows(t, ks, ke);
     for (int64_t p = 0; p < t.panels; ++p) {
       const char* b = t.packed + (t.panel0 + p) * t.panel_bytes + ks / 2 * kPanelRow;
       if (!t.packed) {
@@ -214,10 +160,12 @@ int64_t tile_partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t supe
   return (super_k >= k ? micros : micros * panels) * kTileRows * kPanel * 4;
 }
 
-constexpr GemmKernels kF32Kernels = {tile_f32, PanelFormat::kF32, kMaxRows, 1, a_bytes, partial_bytes};
-constexpr GemmKernels kWidenKernels = {tile_widen, PanelFormat::kF32Rounded, kMaxRows, 2, a_bytes, partial_bytes};
-constexpr GemmKernels kDotKernels = {tile_dot, PanelFormat::kPairs, kMaxRows, 2, a_bytes, partial_bytes};
-constexpr GemmKernels kTileKernels = {tile_tiles, PanelFormat::kPairs, kTileRows, 32, tile_a_bytes, tile_partial_bytes};
+constexpr GemmKernels kF32Kernels = {tile_f32, PanelFormat::kF32, kMaxRows, 1, a_bytes, partial_bytes, gemm_fp8_tile_f32};
+constexpr GemmKernels kWidenKernels = {tile_widen,    PanelFormat::kF32Rounded, kMaxRows, 2, a_bytes,
+                                       partial_bytes, gemm_fp8_tile_widen};
+constexpr GemmKernels kDotKernels = {tile_dot, PanelFormat::kPairs, kMaxRows, 2, a_bytes, partial_bytes, gemm_fp8_tile_dot};
+constexpr GemmKernels kTileKernels = {tile_tiles,   PanelFormat::kPairs, kTileRows,          32,
+                                      tile_a_bytes, tile_partial_bytes,  gemm_fp8_tile_tiles};
 
 }  // namespace
 

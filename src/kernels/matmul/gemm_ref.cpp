@@ -1,9 +1,11 @@
 #include "kernels/matmul/gemm_ref.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "backend/cpu/emulate.h"
 #include "backend/cpu/isa.h"
+#include "tensor/format/e4m3.h"
 
 namespace fathom {
 namespace {
@@ -42,22 +44,59 @@ float sum(const GemmProblem& g, int64_t m, int64_t n, GemmOrder order) {
   return s;
 }
 
+// Bias, old value, rounding.
+void finish(const GemmProblem& g, const GemmOptions& options, int64_t m, int64_t n, float s) {
+  if (g.bias) s = s + (g.bias_bf16 ? to_float(static_cast<const bf16*>(g.bias)[n]) : static_cast<const float*>(g.bias)[n]);
+  if (options.c_bf16) {
+    bf16& c = static_cast<bf16*>(g.c)[m * g.ldc + n];
+    c = to_bf16(options.accumulate ? to_float(c) + s : s);
+  } else {
+    float& c = static_cast<float*>(g.c)[m * g.ldc + n];
+    c = options.accumulate ? c + s : s;
+  }
+}
+
 }  // namespace
 
 void gemm_reference(const GemmProblem& g, const GemmOptions& options, GemmOrder order) {
   for (int64_t m = 0; m < g.m; ++m)
     for (int64_t n = 0; n < g.n; ++n) {
       if (g.k == 0 && options.accumulate) continue;
-      float s = sum(g, m, n, order);
-      if (g.bias) s = s + (g.bias_bf16 ? to_float(static_cast<const bf16*>(g.bias)[n]) : static_cast<const float*>(g.bias)[n]);
-      if (options.c_bf16) {
-        bf16& c = static_cast<bf16*>(g.c)[m * g.ldc + n];
-        c = to_bf16(options.accumulate ? to_float(c) + s : s);
-      } else {
-        float& c = static_cast<float*>(g.c)[m * g.ldc + n];
-        c = options.accumulate ? c + s : s;
-      }
+      finish(g, options, m, n, sum(g, m, n, order));
     }
+}
+
+void gemm_reference_fp8(const GemmProblem& g, const WeightPart& weight, const GemmOptions& options, GemmOrder order) {
+  const uint8_t* bytes = reinterpret_cast<const uint8_t*>(weight.values.raw());
+  const int64_t ld = weight.values.row_stride();
+  for (int64_t n = 0; n < g.n; ++n) {
+    std::vector<float> row(static_cast<size_t>(g.k));
+    for (int64_t k = 0; k < g.k; ++k)
+      row[static_cast<size_t>(k)] = e4m3_to_float(weight.transposed ? bytes[k * ld + n] : bytes[n * ld + k]) / 256;
+    for (int64_t m = 0; m < g.m; ++m) {
+      float s = 0;
+      for (int64_t k0 = 0; k0 < g.k; k0 += 128) {
+        GemmProblem block = g;
+        block.k = std::min<int64_t>(128, g.k - k0);
+        block.a.data = static_cast<const char*>(g.a.data) + k0 * (g.a.bf16 ? 2 : 4);
+        block.b = {row.data() + k0, 0, nullptr, false, true};
+        // A chain over an odd number of k has no padding here.
+        float chain = 0;
+        if (order == GemmOrder::kF32 || order == GemmOrder::kWiden) {
+          for (int64_t k = 0; k < block.k; ++k) {
+            const float a = element(block.a, m, k);
+            chain =
+                __builtin_fmaf(order == GemmOrder::kF32 ? a : to_float(to_bf16(a)), row[static_cast<size_t>(k0 + k)], chain);
+          }
+        } else {
+          chain = sum(block, m, 0, order);
+        }
+        const int64_t r = weight.first_row + (weight.transposed ? k0 : n), c = weight.transposed ? n : k0;
+        s = __builtin_fmaf(chain, weight.scales.row<float>(r / 128)[c / 128] * 256, s);
+      }
+      finish(g, options, m, n, s);
+    }
+  }
 }
 
 GemmOrder gemm_order(Compute compute) {

@@ -31,6 +31,18 @@ constexpr int64_t packed_panel_bytes(int64_t k, PanelFormat format) {
                                               : (k + 31) / 32 * 16 * kPanelRow;
 }
 
+// DeepSeek's FP8 blocks, packed: a panel is its blocks of 128 k one after another, each 32 floats (256 x the block scale of
+// every column) and then [k][32] bytes of E4M3, k padded to 32 with zeros. 128 k have one scale, which multiplies their sum;
+// kernels widen a byte to its value / 256 (a half-precision pattern, exact), so the scale carries the 256.
+constexpr int64_t kFp8Block = 128;
+constexpr float kFp8Widened = 0x1p-8f;
+constexpr int64_t kFp8ScaleBytes = kPanel * 4;
+constexpr int64_t kFp8BlockBytes = kFp8ScaleBytes + kFp8Block * kPanel;
+constexpr int64_t fp8_panel_bytes(int64_t k) {
+  const int64_t rest = k % kFp8Block;
+  return k / kFp8Block * kFp8BlockBytes + (rest ? kFp8ScaleBytes + (rest + 31) / 32 * 32 * kPanel : 0);
+}
+
 // A block of C: rows [m0, m0 + rows) by panels [panel0, panel0 + panels).
 struct GemmTile {
   MatrixView a, b;
@@ -54,7 +66,9 @@ struct GemmKernels {
   int k_multiple;          // k is padded to it
   int64_t (*a_bytes)(int64_t rows, int64_t super_k, bool k_contiguous);
   int64_t (*partial_bytes)(int64_t rows, int64_t panels, int64_t k, int64_t super_k);
+  void (*tile_fp8)(const GemmTile&);  // `packed` holds FP8 blocks; b_scratch: kFp8ScratchBytes
 };
+constexpr int64_t kFp8ScratchBytes = kFp8Block * kPanelRow;  // one block of a panel, widened
 // Packs panel columns [32 panel, min(n, 32 panel + 32)) for k in [k0, k0 + kc), padding included when it ends at k.
 using PackPanel = void (*)(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format,
                            void* out);

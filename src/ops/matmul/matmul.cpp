@@ -22,7 +22,7 @@ const void* element(const Tensor& t, int64_t row) { return t.raw() + row * t.row
 void* element(Tensor& t, int64_t row) { return t.raw() + row * t.row_stride() * dtype_bytes(t.dtype()); }
 
 void check_packed(const PackedMatrix& p, int64_t n, int64_t k, Compute compute) {
-  CHECK(p.defined() && p.compute() == compute);
+  CHECK(p.defined() && p.computes(compute));
   CHECK_EQ(p.n(), n);
   CHECK_EQ(p.k(), k);
 }
@@ -51,6 +51,7 @@ void matmul_forward(const Tensor& x, const MatmulWeight& w, const Tensor* bias, 
   if (w.packed) {
     check_packed(*w.packed, n, k, compute);
     g.packed = w.packed->data();
+    g.packed_format = w.packed->format();
   } else {
     CHECK(w.values.rank() == 2 && is_float(w.values));
     CHECK_EQ(w.values.dim(0), n);
@@ -134,6 +135,7 @@ void grouped_matmul_forward(const Tensor& x, const GroupedRows& groups, const Gr
     if (w.packed) {
       check_packed(w.packed[e], n, k, compute);
       g.packed = w.packed[e].data();
+      g.packed_format = w.packed[e].format();
     } else {
       g.b = {element(w.values, e), k, nullptr, is_bf16(w.values), true};
     }

@@ -54,6 +54,12 @@ constexpr MatmulCase kBenchCases[] = {
     {kForwardPacked, 4, 8192, 8192},
     {kForwardPacked, 1, 8192, 8192},
     {kForwardPacked, 1, 8192, 8192, 0, kF, DType::kF32},
+    // the same over FP8 blocks
+    {kForwardPacked, 512, 4096, 2048, 0, kH, DType::kBF16, true},
+    {kForwardPacked, 3072, 1024, 512, 64, kH, DType::kBF16, true},
+    {kForwardPacked, 16, 8192, 8192, 0, kH, DType::kBF16, true},
+    {kForwardPacked, 4, 8192, 8192, 0, kH, DType::kBF16, true},
+    {kForwardPacked, 1, 8192, 8192, 0, kH, DType::kBF16, true},
 };
 
 const char* role_name(MatmulRole role) {
@@ -77,6 +83,16 @@ struct Operands {
   std::vector<int32_t> offsets, rows;
 };
 
+// Any bytes but NaN: speed does not depend on the values.
+WeightPart fp8_weight(int64_t n, int64_t k) {
+  WeightPart w;
+  w.values = Tensor::empty({n, k}, DType::kF8E4M3);
+  for (int64_t i = 0; i < n * k; ++i) w.values.raw()[i] = static_cast<std::byte>(i * 7919 % 0x7f);
+  w.scales = Tensor::empty({(n + 127) / 128, (k + 127) / 128}, DType::kF32);
+  for (int64_t i = 0; i < w.scales.numel(); ++i) w.scales.data<float>()[i] = 1e-3f;
+  return w;
+}
+
 std::function<void()> prepare(const MatmulCase& c) {
   auto o = std::make_shared<Operands>();
   const int64_t experts = std::max<int64_t>(1, c.experts);
@@ -89,7 +105,10 @@ std::function<void()> prepare(const MatmulCase& c) {
   if (c.role == kBackwardInput) o->dx = Tensor::empty({c.m, c.k}, c.activations);
   if (c.role == kBackwardWeight) o->dw = Tensor::zeros({experts, c.n, c.k}, DType::kF32);
   if (c.role == kForwardPacked) {
-    for (int64_t e = 0; e < experts; ++e) o->packed.push_back(PackedMatrix::pack(o->w.index(e), c.compute));
+    for (int64_t e = 0; e < experts; ++e) {
+      const WeightPart part = c.fp8 ? fp8_weight(c.n, c.k) : WeightPart{o->w.index(e), {}, 0, false};
+      o->packed.push_back(PackedMatrix::pack({&part, 1}, c.compute));
+    }
     o->w = Tensor();
   }
   return [o, c] {
@@ -126,11 +145,14 @@ std::vector<OpCase> matmul_cases() {
     OpCase o;
     o.name = std::string(c.experts ? "grouped_matmul " : "matmul ") + role_name(c.role) + " " + std::to_string(c.m) + "x" +
              std::to_string(c.n) + "x" + std::to_string(c.k) + (c.experts ? " E" + std::to_string(c.experts) : "") +
-             (c.compute == Compute::kF32 ? " f32" : " bf16");
+             (c.compute == Compute::kF32 ? " f32" : " bf16") + (c.fp8 ? " fp8" : "");
     const double m = static_cast<double>(c.m), n = static_cast<double>(c.n), k = static_cast<double>(c.k);
     o.flops = 2 * m * n * k;
     o.bf16 = c.compute == Compute::kBF16;
-    const double weight_bytes = c.role == kForwardPacked && o.bf16 ? 2 : c.role == kBackwardWeight ? 8 : 4;
+    const double weight_bytes = c.fp8                                ? 1 + 1.0 / 32
+                                : c.role == kForwardPacked && o.bf16 ? 2
+                                : c.role == kBackwardWeight          ? 8
+                                                                     : 4;
     o.bytes = static_cast<double>(std::max<int64_t>(1, c.experts)) * n * k * weight_bytes +
               m * (n + k) * static_cast<double>(dtype_bytes(c.activations));
     o.prepare = [c] { return prepare(c); };
