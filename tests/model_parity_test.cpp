@@ -72,8 +72,7 @@ class ModelParity : public testing::TestWithParam<std::string> {
   void SetUp() override {
     directory_ = fixtures() + "/" + GetParam();
     if (GetParam() == "none") GTEST_SKIP() << "no fixtures at " << fixtures() << ": set FATHOM_FIXTURES";
-    if (read_json_file(directory_ + "/config.json").contains("quantization_config"))
-      GTEST_SKIP() << GetParam() << ": quantised checkpoints (FP8 blocks) are not read yet";
+    fp8_ = read_json_file(directory_ + "/config.json").contains("quantization_config");
     if (!file("expected.json") || !file("expected.safetensors"))
       GTEST_SKIP() << GetParam() << ": no expectation in this folder";
     expected_ = read_json_file(directory_ + "/expected.json");
@@ -88,7 +87,9 @@ class ModelParity : public testing::TestWithParam<std::string> {
   }
   // transformers ignores attn_factor (R1-0528-Qwen3-8B's key), we follow vLLM and multiply: losses and gradients of such a
   // folder are compared without it.
+  // FP8 blocks are computed on as they are: for inference, packed.
   Decoder load(Compute compute, bool as_transformers) const {
+    if (fp8_) return load_model(directory_, {compute, MlaFormula::kExpanded}, false);
     Decoder model = load_model(directory_, {compute, MlaFormula::kExpanded}, true);
     model.drop_packed();
     if (!as_transformers || model.config().rope_scaling.attn_factor == 1) return model;
@@ -121,6 +122,7 @@ class ModelParity : public testing::TestWithParam<std::string> {
   }
 
   std::string directory_;
+  bool fp8_ = false;
   Json expected_;
   std::unique_ptr<SafetensorsFile> tensors_;
 };
@@ -133,6 +135,35 @@ TEST_P(ModelParity, LogitsAndLosses) {
   Decoder served = load(Compute::kF32, false);
   for (size_t s = 0; s < expected_["sequences"].size(); ++s)
     check_logits(served, s, "seq" + std::to_string(s) + ".logits_attn_factor", "loss_attn_factor");
+}
+
+// Row i joins h_i after the final norm with the embedding of token i + 1 (report §2.2); the other readings are told apart.
+TEST_P(ModelParity, MtpLogits) {
+  if (!has("seq0.mtp_logits")) GTEST_SKIP() << GetParam() << " has no MTP layer";
+  Decoder model = load(Compute::kF32, true);
+  for (size_t s = 0; s < expected_["sequences"].size(); ++s) {
+    const Json& sequence = expected_["sequences"][s];
+    const std::string key = "seq" + std::to_string(s) + ".mtp_logits";
+    const auto ids = sequence["input_ids"].get<std::vector<int32_t>>();
+    const Batch batch = one(ids);
+    const int64_t rows = static_cast<int64_t>(ids.size()) - 1;
+    const Tensor logits = model.mtp_logits(batch, model.forward(batch, nullptr)).slice_rows(0, rows);
+    const Difference d = compare(logits, reference(key));
+    EXPECT_LE(d.max, 2e-4) << key;
+    EXPECT_LE(d.rms, 2e-5) << key;
+    for (const char* other : {"_pre_norm_hidden", "_zeroed_first_embedding"})
+      if (has(key + other)) {
+        EXPECT_GT(compare(logits, reference(key + other)).max, 1e-2) << key << other;
+      }
+    double loss = 0;
+    for (int64_t i = 0; i + 1 < rows; ++i) {
+      const float* row = logits.row<float>(i);
+      double sum = 0;
+      for (int64_t v = 0; v < logits.dim(1); ++v) sum += std::exp(static_cast<double>(row[v]));
+      loss += std::log(sum) - row[ids[static_cast<size_t>(i) + 2]];
+    }
+    EXPECT_NEAR(loss / static_cast<double>(rows - 1), sequence["mtp_loss"].get<double>(), 1e-5) << key;
+  }
 }
 
 TEST_P(ModelParity, LayersAndRouters) {

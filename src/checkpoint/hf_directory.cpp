@@ -45,15 +45,14 @@ std::string original_of(const std::string& name, const ModelConfig& config) {
 void check_type_and_shape(const NamedTensor& wanted, const SafetensorsDirectory::Located& found) {
   const auto& entry = *found.entry;
   const std::string where = "tensor '" + wanted.name + "' in " + found.file->path();
-  if (entry.dtype == DType::kF8E4M3)
-    fail_usage("checkpoint",
-               where + " is F8_E4M3 (DeepSeek's FP8 blocks), which is not read yet; use a checkpoint in BF16, F16 or F32");
-  if (entry.dtype != DType::kF32 && entry.dtype != DType::kBF16 && entry.dtype != DType::kF16)
-    fail_usage("checkpoint", where + " has type " + std::string(dtype_name(entry.dtype)) + "; expected is BF16, F16 or F32");
-  const auto dims = wanted.value.shape().dims();
+  const bool blocks = entry.dtype == DType::kF8E4M3 && wanted.owner != nullptr;
+  if (!blocks && entry.dtype != DType::kF32 && entry.dtype != DType::kBF16 && entry.dtype != DType::kF16)
+    fail_usage("checkpoint", where + " has type " + std::string(dtype_name(entry.dtype)) + "; expected is BF16, F16 or F32" +
+                                 (wanted.owner ? " (or F8_E4M3 with weight_scale_inv)" : ""));
+  const Shape shape = wanted.owner ? wanted.shape : wanted.value.shape();
+  const auto dims = shape.dims();
   if (!std::equal(dims.begin(), dims.end(), entry.shape.begin(), entry.shape.end()))
-    fail_usage("checkpoint",
-               where + " has shape " + shape_text(entry.shape) + "; config.json expects " + wanted.value.shape().str());
+    fail_usage("checkpoint", where + " has shape " + shape_text(entry.shape) + "; config.json expects " + shape.str());
 }
 
 void check_copy(const std::string& name, const SafetensorsDirectory::Located& copy, const std::string& original,
@@ -75,14 +74,82 @@ void read_tensor(Tensor to, const Tensor& from) {
   to.copy_from(from);
 }
 
-void check_memory(const ModelConfig& config, DType dtype, const std::string& directory) {
-  const auto counts = config.count_parameters();
-  const double need = static_cast<double>(counts.total + counts.mtp) * static_cast<double>(dtype_bytes(dtype));
+void check_memory(Decoder& model, DType dtype, const std::string& directory) {
+  double need = 0;
+  for (const Parameter* p : model.parameters())
+    need += static_cast<double>(p->shape.numel()) * (p->stored.empty() ? static_cast<double>(dtype_bytes(dtype)) : 1.03);
   const double have = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   if (have > 0 && need > have)
     fail("checkpoint", "the weights of '" + directory + "' need " + format_bytes(need) + " as " +
                            std::string(dtype_name(dtype)) + ", this machine has " + format_bytes(have) +
                            " of memory; use a smaller model");
+}
+
+using Located = SafetensorsDirectory::Located;
+
+// quantization_config of a release in FP8 blocks; absent is fine. Another scheme is an error, not a guess.
+void check_quantization(const std::string& directory) {
+  const Json config = read_json_file(directory + "/config.json");
+  const auto it = config.find("quantization_config");
+  if (it == config.end() || it->is_null()) return;
+  const std::string where = directory + "/config.json: quantization_config";
+  if (!it->is_object()) fail_usage("checkpoint", where + " must be an object");
+  const auto text = [&](const char* name) {
+    const auto field = it->find(name);
+    return field != it->end() && field->is_string() ? field->get<std::string>() : std::string();
+  };
+  if (text("quant_method") != "fp8")
+    fail_usage("checkpoint",
+               where + ".quant_method is '" + printable(text("quant_method")) + "'; read is 'fp8' (128 x 128 blocks)");
+  if (const std::string format = text("fmt"); !format.empty() && format != "e4m3")
+    fail_usage("checkpoint", where + ".fmt is '" + printable(format) + "'; read is 'e4m3'");
+  const auto block = it->find("weight_block_size");
+  if (block == it->end() || *block != Json::array({128, 128}))
+    fail_usage("checkpoint", where + ".weight_block_size is " +
+                                 (block == it->end() ? std::string("missing (one scale a tensor)") : printable(block->dump())) +
+                                 "; read is [128, 128]");
+}
+
+std::string scale_name(const std::string& weight) { return weight + "_scale_inv"; }
+
+// Parameters whose parts stand in FP8 blocks get their parts as the files hold them: they are packed from there.
+// `wanted`: named tensors before allocation.
+void attach_fp8_blocks(Decoder& model, const std::vector<NamedTensor>& wanted, const std::map<std::string, Located>& tensors) {
+  std::map<const Parameter*, std::vector<const NamedTensor*>> parts;
+  for (const NamedTensor& t : wanted)
+    if (t.owner) parts[t.owner].push_back(&t);
+  for (Parameter* p : model.parameters()) {
+    const auto named = parts.find(p);
+    if (named == parts.end()) continue;
+    const auto in_blocks = [&](const NamedTensor* t) {
+      const auto it = tensors.find(t->name);
+      return it != tensors.end() && it->second.entry->dtype == DType::kF8E4M3;
+    };
+    const auto first = std::find_if(named->second.begin(), named->second.end(), in_blocks);
+    if (first == named->second.end()) continue;
+    std::vector<WeightPart> stored(named->second.size());
+    for (const NamedTensor* t : named->second) {
+      const auto it = tensors.find(t->name);
+      if (it == tensors.end()) return;  // named as missing by the caller
+      if (!in_blocks(t))
+        fail_usage("checkpoint", "tensor '" + t->name + "' in " + it->second.file->path() + " has type " +
+                                     std::string(dtype_name(it->second.entry->dtype)) + ", but '" + (*first)->name +
+                                     "', which is computed together with it, is F8_E4M3; both must be of one kind");
+      check_type_and_shape(*t, it->second);
+      const auto scale = tensors.find(scale_name(t->name));
+      if (scale == tensors.end())
+        fail_usage("checkpoint", "tensor '" + t->name + "' in " + it->second.file->path() + " is F8_E4M3, but '" +
+                                     scale_name(t->name) + "' is missing");
+      const std::vector<int64_t> expected = {(t->shape[0] + 127) / 128, (t->shape[1] + 127) / 128};
+      if (scale->second.entry->dtype != DType::kF32 || scale->second.entry->shape != expected)
+        fail_usage("checkpoint", "tensor '" + scale_name(t->name) + "' in " + scale->second.file->path() + " is " +
+                                     std::string(dtype_name(scale->second.entry->dtype)) + " " +
+                                     shape_text(scale->second.entry->shape) + "; expected is F32 " + shape_text(expected) +
+                                     ", one for every block of 128 x 128");
+      stored[static_cast<size_t>(t->part)] = {it->second.tensor(), scale->second.tensor(), 0, false};
+    }
+    p->stored = std::move(stored);
+  }
 }
 
 }  // namespace
@@ -99,26 +166,33 @@ Decoder load_model(const std::string& directory, const Numerics& numerics, bool 
   const SafetensorsDirectory files = SafetensorsDirectory::open(directory);
   const auto& tensors = files.tensors();
   const DType dtype = training ? DType::kF32 : compute_dtype(numerics.compute);
-  check_memory(config, dtype, directory);
-
+  check_quantization(directory);
   Decoder model(config, numerics);
-  model.allocate(dtype);
-  std::vector<NamedTensor> wanted = model.named_tensors();
   // Copies are views of their original's memory: the original is read, a copy in the file is compared.
-  wanted.erase(
-      std::remove_if(wanted.begin(), wanted.end(), [&](const NamedTensor& t) { return !original_of(t.name, config).empty(); }),
-      wanted.end());
+  const auto originals = [&] {
+    std::vector<NamedTensor> list = model.named_tensors();
+    std::erase_if(list, [&](const NamedTensor& t) { return !original_of(t.name, config).empty(); });
+    return list;
+  };
+  attach_fp8_blocks(model, originals(), tensors);
+  check_memory(model, dtype, directory);
+  model.allocate(dtype);
+  const std::vector<NamedTensor> wanted = originals();
   std::vector<std::string> missing, superfluous;
   std::set<std::string> known;
   for (const NamedTensor& tensor : wanted) {
     known.insert(tensor.name);
+    if (tensor.owner && !tensor.owner->stored.empty()) {
+      known.insert(scale_name(tensor.name));
+      if (training)
+        fail_usage("checkpoint", "tensor '" + tensor.name + "' in '" + directory +
+                                     "' is in FP8 blocks, which are for inference; `fathom convert " + directory +
+                                     " OUT --to hf --dtype bf16` makes a directory to train from");
+    }
     if (!tensors.count(tensor.name)) missing.push_back(tensor.name);
   }
   for (const auto& [name, located] : tensors) {
     if (known.count(name) || ends_with(name, ".rotary_emb.inv_freq")) continue;
-    if (located.entry->dtype == DType::kF8E4M3 || ends_with(name, ".weight_scale_inv"))
-      fail_usage("checkpoint", "'" + directory + "' holds FP8 blocks (F8_E4M3, for example with '" + printable(name) +
-                                   "'), which are not read yet; use a checkpoint in BF16, F16 or F32");
     if (const std::string original = original_of(name, config); !original.empty())
       check_copy(name, located, original, tensors);
     else
@@ -139,8 +213,10 @@ Decoder load_model(const std::string& directory, const Numerics& numerics, bool 
                                  "; does config.json belong to these files?");
 
   parallel_for(static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      read_tensor(wanted[static_cast<size_t>(i)].value, tensors.at(wanted[static_cast<size_t>(i)].name).tensor());
+    for (int64_t i = begin; i < end; ++i) {
+      const NamedTensor& tensor = wanted[static_cast<size_t>(i)];
+      if (tensor.value.defined()) read_tensor(tensor.value, tensors.at(tensor.name).tensor());
+    }
   });
   model.prepack();
   if (!training) model.drop_values_after_prepack();

@@ -4,6 +4,8 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <limits>
 
 #include "base/json.h"
 #include "base/test_folder.h"
@@ -79,8 +81,10 @@ TEST(HfDirectory, MtpCopiesAreWrittenAndChecked) {
 
 class BrokenModel : public testing::Test {
  protected:
+  virtual std::string model_name() const { return "qwen2-tiny"; }
+  virtual bool training() const { return true; }
   void SetUp() override {
-    source_ = models() + "/qwen2-tiny";
+    source_ = models() + "/" + model_name();
     if (!is_directory(source_)) GTEST_SKIP() << "no fixture at " << source_;
     write_file_atomic(folder_ / "config.json", read_file(source_ + "/config.json"));
     const auto file = SafetensorsFile::open(source_ + "/model.safetensors");
@@ -93,7 +97,7 @@ class BrokenModel : public testing::Test {
   }
   std::string load() {
     write_safetensors(folder_ / "model.safetensors", items_);
-    return error_of([&] { load_model(folder_.path(), Numerics{}, true); });
+    return error_of([&] { load_model(folder_.path(), Numerics{}, training()); });
   }
   void expect(const std::string& part) {
     const std::string error = load();
@@ -152,10 +156,61 @@ TEST_F(BrokenModel, MissingFilesAreNamed) {
   EXPECT_NE(error_of([&] { load_model(folder_.path(), Numerics{}, true); }).find("config.json"), std::string::npos);
 }
 
-TEST(HfDirectory, Fp8IsRefusedByName) {
-  const std::string folder = models() + "/dsv3-tiny-fp8";
-  if (!is_directory(folder)) GTEST_SKIP() << "no fixture at " << folder;
-  EXPECT_NE(error_of([&] { load_model(folder, Numerics{}, false); }).find("F8_E4M3"), std::string::npos);
+class BrokenFp8 : public BrokenModel {
+ protected:
+  std::string model_name() const override { return "dsv3-tiny-fp8"; }
+  bool training() const override { return false; }
+  void edit_config(const std::function<void(Json&)>& edit) {
+    Json config = read_json_file(source_ + "/config.json");
+    edit(config);
+    write_file_atomic(folder_ / "config.json", config.dump());
+  }
+  const std::string gate = "model.layers.0.mlp.gate_proj.weight", kv_b = "model.layers.1.self_attn.kv_b_proj.weight";
+};
+TEST_F(BrokenFp8, WholeOneLoadsForInferenceInBothTypesAndFormulas) {
+  EXPECT_EQ(load(), "");
+  for (const Compute compute : {Compute::kF32, Compute::kBF16})
+    for (const MlaFormula mla : {MlaFormula::kExpanded, MlaFormula::kAbsorbed})
+      EXPECT_EQ(error_of([&] { load_model(folder_.path(), Numerics{compute, mla}, false); }), "");
+  EXPECT_NE(error_of([&] { load_model(folder_.path(), Numerics{}, true); }).find("fathom convert"), std::string::npos);
+}
+TEST_F(BrokenFp8, ScalesAreChecked) {
+  item(gate + "_scale_inv").name = "elsewhere";
+  expect("'" + gate + "_scale_inv' is missing");
+  item("elsewhere") = {gate + "_scale_inv", Tensor::zeros({2, 2}, DType::kF32), DType::kF32};
+  expect("expected is F32 [3, 2]");
+  item(gate + "_scale_inv") = {gate + "_scale_inv", Tensor::zeros({3, 2}, DType::kBF16), DType::kBF16};
+  expect("is BF16 [3, 2]");
+}
+TEST_F(BrokenFp8, DamagedValuesAreRefused) {
+  const Tensor whole = item(kv_b).tensor;
+  item(kv_b).tensor = whole.clone();
+  item(kv_b).tensor.raw()[100] = std::byte{0x7f};
+  expect("'" + kv_b + "' (FP8 blocks) holds a NaN");
+  item(kv_b).tensor = whole;
+  SafetensorsItem& scale = item("model.layers.1.mlp.experts.3.down_proj.weight_scale_inv");
+  scale.tensor = scale.tensor.clone();
+  scale.tensor.data<float>()[1] = std::numeric_limits<float>::infinity();
+  expect("part 3 of 'model.layers.1.mlp.experts.0.down_proj.weight'");
+}
+TEST_F(BrokenFp8, OnlyWholeLinearWeightsAreBlocks) {
+  item("model.norm.weight") = {"model.norm.weight", Tensor::zeros({256}, DType::kF8E4M3), DType::kF8E4M3};
+  expect("has type F8_E4M3; expected is BF16, F16 or F32");
+}
+TEST_F(BrokenFp8, FusedPartsAreOfOneKind) {
+  item("model.layers.0.mlp.up_proj.weight") = {"model.layers.0.mlp.up_proj.weight", Tensor::zeros({320, 256}, DType::kBF16),
+                                               DType::kBF16};
+  expect("both must be of one kind");
+}
+TEST_F(BrokenFp8, OtherSchemesAreRefusedByName) {
+  edit_config([](Json& c) { c["quantization_config"]["quant_method"] = "awq"; });
+  expect("quant_method is 'awq'");
+  edit_config([](Json& c) { c["quantization_config"]["weight_block_size"] = {64, 64}; });
+  expect("weight_block_size is [64,64]");
+  edit_config([](Json& c) { c["quantization_config"]["fmt"] = "e5m2"; });
+  expect("fmt is 'e5m2'");
+  edit_config([](Json& c) { c.erase("quantization_config"); });
+  EXPECT_EQ(load(), "");
 }
 
 }  // namespace

@@ -115,6 +115,7 @@ void Decoder::allocate(DType dtype) {
   CHECK(dtype == DType::kF32 || dtype == DType::kBF16);
   drop_packed();
   for (Parameter* p : parameters()) {
+    if (!p->stored.empty()) continue;
     p->value = Tensor::empty(p->shape, p->always_f32 ? DType::kF32 : dtype);
     p->grad = Tensor();
   }

@@ -52,7 +52,7 @@ class Decoder {
   const Numerics& numerics() const;
 
   // --- weights
-  void allocate(DType dtype);  // values undefined until loaded or initialised (inference: F32 or BF16)
+  void allocate(DType dtype);  // values undefined until loaded or initialised (inference: F32 or BF16; none for FP8 blocks)
   void init_weights(uint64_t seed,
                     double std);             // normal(0, std), norms 1, biases 0; F32; Philox by parameter: same on any machine
   std::vector<Parameter*> parameters();      // fixed order

@@ -2,7 +2,19 @@
 
 #include <utility>
 
+#include "base/error.h"
+
 namespace fathom {
+
+PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, Compute compute) {
+  if (p.stored.empty()) return PackedMatrix::pack(p.value, compute);
+  PackedMatrix packed =
+      PackedMatrix::pack(std::span(p.stored).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), compute);
+  if (packed.has_nan())
+    fail_usage("checkpoint", "part " + std::to_string(begin) + " of '" + p.name +
+                                 "' (FP8 blocks) holds a NaN or a weight_scale_inv that is not finite; is the file damaged?");
+  return packed;
+}
 
 Linear::Linear(std::vector<Part> parts, int64_t in, bool with_bias) : parts_(std::move(parts)) {
   int64_t out = 0;
@@ -38,9 +50,12 @@ void Linear::collect(std::vector<Parameter*>& parameters) {
 }
 
 void Linear::collect_named(std::vector<NamedTensor>& tensors) const {
-  int64_t begin = 0;
+  int64_t begin = 0, index = 0;
   for (const Part& part : parts_) {
     tensors.push_back(named_rows(weight, part.name + ".weight", begin, begin + part.rows));
+    tensors.back().owner = &weight;
+    tensors.back().part = index++;
+    tensors.back().shape = {part.rows, in()};
     if (has_bias()) tensors.push_back(named_rows(bias, part.name + ".bias", begin, begin + part.rows));
     begin += part.rows;
   }

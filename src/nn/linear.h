@@ -9,6 +9,10 @@
 
 namespace fathom {
 
+// A Parameter's published parts [begin, end), packed: from FP8 blocks where it holds such, else `value` of rank 2, whole. Error
+// that names the first part for a NaN among the bytes or a scale that is not finite.
+PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, Compute compute);
+
 class Linear {
  public:
   struct Part {
@@ -25,9 +29,12 @@ class Linear {
 
   int64_t out() const { return weight.shape[0]; }
   int64_t in() const { return weight.shape[1]; }
-  void prepack(Compute compute) { packed_ = PackedMatrix::pack(weight.value, compute); }
+  void prepack(Compute compute) { packed_ = pack_parts(weight, 0, static_cast<int64_t>(parts_.size()), compute); }
   void drop_packed() { packed_ = PackedMatrix(); }
-  void drop_values() { weight.value = Tensor(); }
+  void drop_values() {
+    weight.value = Tensor();
+    weight.stored.clear();
+  }
   void collect(std::vector<Parameter*>& parameters);
   void collect_named(std::vector<NamedTensor>& tensors) const;
 

@@ -215,6 +215,8 @@ void Mla::prepack(Compute compute, MlaFormula formula) {
   for (Linear* l : {down_.get(), q_up_.get(), o_.get()}) l->prepack(compute);
   if (formula == MlaFormula::kExpanded) {
     kv_up_->prepack(compute);
+  } else if (!kv_up_->weight.stored.empty()) {
+    prepack_absorbed_blocks(compute);
   } else {
     const Tensor uk = absorbed_key_weight(), uv = absorbed_value_weight();
     for (int64_t h = 0; h < s_.num_heads; ++h) {

@@ -47,8 +47,9 @@ class Mla : public AttentionModule {
   Tensor attend_expanded(const ForwardContext& context, int layer, const Tensor& q, const Tensor& latents,
                          AttentionSaved* saved) const;
   Tensor attend_absorbed(const ForwardContext& context, int layer, const Tensor& q, const Tensor& latents) const;
-  Tensor absorbed_key_weight() const;    // W_UK per head, transposed: [H, kv_lora, nope]
-  Tensor absorbed_value_weight() const;  // W_UV per head: [H, v, kv_lora]
+  Tensor absorbed_key_weight() const;             // W_UK per head, transposed: [H, kv_lora, nope]
+  Tensor absorbed_value_weight() const;           // W_UV per head: [H, v, kv_lora]
+  void prepack_absorbed_blocks(Compute compute);  // both, from kv_b_proj in FP8 blocks
 
   MlaShape s_;
   std::unique_ptr<Linear> down_;              // [q_a; kv_a], or kv_a alone

@@ -1,6 +1,7 @@
 // The absorbed formula (V2 report §2.1.2): attention over latents, one key head of kv_lora + rope for all query heads.
 #include <cstring>
 
+#include "base/error.h"
 #include "base/thread_pool.h"
 #include "nn/attention_rows.h"
 #include "nn/mla.h"
@@ -67,6 +68,24 @@ Tensor Mla::absorbed_value_weight() const {
     t.index(h).copy_from(w.slice_rows(begin, begin + s_.v));
   }
   return t;
+}
+
+void Mla::prepack_absorbed_blocks(Compute compute) {
+  const WeightPart& whole = kv_up_->weight.stored[0];
+  for (int64_t h = 0; h < s_.num_heads; ++h) {
+    const int64_t first = h * (s_.nope + s_.v);
+    const WeightPart uk{whole.values.slice_rows(first, first + s_.nope), whole.scales, first, true};
+    const WeightPart uv{whole.values.slice_rows(first + s_.nope, first + s_.nope + s_.v), whole.scales, first + s_.nope, false};
+    if (!uk.blocks_fit())
+      fail_usage("model", "head " + std::to_string(h) + " of '" + kv_up_->weight.name + "' lies across two FP8 blocks (rows " +
+                              std::to_string(first) + " to " + std::to_string(first + s_.nope) +
+                              "), so the absorbed formula cannot compute on them; use --mla expanded");
+    packed_uk_.push_back(PackedMatrix::pack({&uk, 1}, compute));
+    packed_uv_.push_back(PackedMatrix::pack({&uv, 1}, compute));
+    if (packed_uk_.back().has_nan() || packed_uv_.back().has_nan())
+      fail_usage("checkpoint", "'" + kv_up_->weight.name +
+                                   "' (FP8 blocks) holds a NaN or a weight_scale_inv that is not finite; is the file damaged?");
+  }
 }
 
 Tensor Mla::attend_absorbed(const ForwardContext& context, int layer, const Tensor& q, const Tensor& latents) const {

@@ -103,9 +103,11 @@ void Moe::collect_named(std::vector<NamedTensor>& tensors) const {
   for (int64_t e = 0; e < experts(); ++e) {
     const std::string name = prefix_ + ".experts." + std::to_string(e);
     const Tensor value = expert(gate_up_.value, e), grad = expert(gate_up_.grad, e);
-    tensors.push_back({name + ".gate_proj.weight", rows(value, 0, width), rows(grad, 0, width)});
-    tensors.push_back({name + ".up_proj.weight", rows(value, width, 2 * width), rows(grad, width, 2 * width)});
-    tensors.push_back({name + ".down_proj.weight", expert(down_.value, e), expert(down_.grad, e)});
+    const Shape up = {width, gate_up_.shape[2]}, down = {down_.shape[1], width};
+    tensors.push_back({name + ".gate_proj.weight", rows(value, 0, width), rows(grad, 0, width), &gate_up_, 2 * e, up});
+    tensors.push_back(
+        {name + ".up_proj.weight", rows(value, width, 2 * width), rows(grad, width, 2 * width), &gate_up_, 2 * e + 1, up});
+    tensors.push_back({name + ".down_proj.weight", expert(down_.value, e), expert(down_.grad, e), &down_, e, down});
   }
   if (shared_) shared_->collect_named(tensors);
 }
@@ -114,8 +116,10 @@ void Moe::prepack(Compute compute) {
   drop_packed();
   gate_.prepack();
   for (int64_t e = 0; e < experts(); ++e) {
-    packed_gate_up_.push_back(PackedMatrix::pack(gate_up_.value.index(e), compute));
-    packed_down_.push_back(PackedMatrix::pack(down_.value.index(e), compute));
+    packed_gate_up_.push_back(gate_up_.stored.empty() ? PackedMatrix::pack(gate_up_.value.index(e), compute)
+                                                      : pack_parts(gate_up_, 2 * e, 2 * e + 2, compute));
+    packed_down_.push_back(down_.stored.empty() ? PackedMatrix::pack(down_.value.index(e), compute)
+                                                : pack_parts(down_, e, e + 1, compute));
   }
   if (shared_) shared_->prepack(compute);
 }
@@ -127,7 +131,10 @@ void Moe::drop_packed() {
 }
 void Moe::drop_values() {
   gate_.drop_values();
-  gate_up_.value = down_.value = Tensor();
+  for (Parameter* bank : {&gate_up_, &down_}) {
+    bank->value = Tensor();
+    bank->stored.clear();
+  }
   if (shared_) shared_->drop_values();
 }
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/matmul/packed.h"
 #include "tensor/tensor.h"
 
 namespace fathom {
@@ -10,12 +11,14 @@ namespace fathom {
 // Several published tensors may share one Parameter (gate_proj and up_proj, q_a and kv_a, q/k/v, the experts of a bank):
 // a fused GEMM then reads one operand, and the checkpoint sees the parts.
 struct Parameter {
-  std::string name;           // unique in the model: the first published part's name
-  Tensor value;               // F32 in training (the master), F32 or BF16 in inference
-  Tensor grad;                // F32, same shape; empty until training needs it
-  bool decay = false;         // weight decay: rank >= 2 in the checkpoint
-  bool trainable = true;      // false: e_score_correction_bias (updated by rule, saved with the weights)
-  Shape shape;                // known before `value` is allocated
+  std::string name;       // unique in the model: the first published part's name
+  Tensor value;           // F32 in training (the master), F32 or BF16 in inference
+  Tensor grad;            // F32, same shape; empty until training needs it
+  bool decay = false;     // weight decay: rank >= 2 in the checkpoint
+  bool trainable = true;  // false: e_score_correction_bias (updated by rule, saved with the weights)
+  Shape shape;            // known before `value` is allocated
+  // Inference from FP8 blocks: the published parts in order, as their file holds them, until they are packed. Then no `value`.
+  std::vector<WeightPart> stored;
   bool always_f32 = false;    // norms, biases, router: F32 in inference too
   bool grad_written = false;  // in this optimizer step: the first contribution assigns, later ones add
 
@@ -36,7 +39,11 @@ struct Parameter {
 struct NamedTensor {
   std::string name;
   Tensor value;
-  Tensor grad;  // empty where not trained
+  Tensor grad{};  // empty where not trained
+  // Of a linear layer's weight, which may be computed on as it is stored: the Parameter, which of its parts, the part's shape.
+  const Parameter* owner = nullptr;
+  int64_t part = 0;
+  Shape shape{};
 };
 
 // Rows [begin, end) of a Parameter of rank 1 or 2 under a published name.
