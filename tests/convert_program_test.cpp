@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "base/json.h"
+#include "base/test_fixtures.h"
 #include "checkpoint/model_files.h"
 #include "checkpoint/published_tensors.h"
 #include "checkpoint/safetensors_shard.h"
@@ -14,10 +15,6 @@
 namespace fathom {
 namespace {
 
-std::string fixtures() {
-  const char* set = std::getenv("FATHOM_FIXTURES");
-  return set ? std::string(set) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures");
-}
 int run(const TestFolder& folder, const std::vector<std::string>& arguments, std::string* out = nullptr,
         const std::function<void()>& prepare = nullptr) {
   Program program(folder.path(), arguments, prepare);
@@ -95,7 +92,7 @@ TEST(ConvertProgram, GoesOnAfterKills) {
 
 // FATHOM_PYTHON names a python with the package gguf (default: python3).
 TEST(ConvertProgram, PythonGgufReadsWhatIsWritten) {
-  if (!is_directory(fixtures() + "/models")) GTEST_SKIP() << "no fixtures at " << fixtures();
+  if (!is_directory(fixtures_folder() + "/models")) GTEST_SKIP() << "no fixtures at " << fixtures_folder();
   const char* set = std::getenv("FATHOM_PYTHON");
   const std::string python = set ? set : "python3";
   if (std::system((python + " -c 'import gguf' 2>/dev/null").c_str()) != 0) GTEST_SKIP() << python << " has no package gguf";
@@ -114,9 +111,9 @@ TEST(ConvertProgram, PythonGgufReadsWhatIsWritten) {
   std::string files;
   for (const char* model : {"dsv3-tiny", "llama3-tiny", "qwen2-tiny", "qwen3-tiny", "dsv2lite-tiny", "dsv3-tiny-fp8"})
     for (const char* dtype : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "q6_k"}) {
-      if (!is_directory(fixtures() + "/models/" + model)) continue;
+      if (!is_directory(fixtures_folder() + "/models/" + model)) continue;
       const std::string to = folder / (std::string(model) + dtype + ".gguf");
-      run(folder, {"convert", fixtures() + "/models/" + model, to, "--to", "gguf", "--dtype", dtype});
+      run(folder, {"convert", fixtures_folder() + "/models/" + model, to, "--to", "gguf", "--dtype", dtype});
       files += " " + to;
     }
   EXPECT_EQ(std::system((python + " " + script + files).c_str()), 0);
@@ -124,7 +121,7 @@ TEST(ConvertProgram, PythonGgufReadsWhatIsWritten) {
 
 // LLAMA_CPP names the folder of its programs. Float32 weights and cache: the greedy text must be the same, byte for byte.
 TEST(ConvertProgram, LlamaCppContinuesAsWeDo) {
-  if (!is_directory(fixtures() + "/models")) GTEST_SKIP() << "no fixtures at " << fixtures();
+  if (!is_directory(fixtures_folder() + "/models")) GTEST_SKIP() << "no fixtures at " << fixtures_folder();
   const char* folder_of = std::getenv("LLAMA_CPP");
   if (!folder_of) GTEST_SKIP() << "LLAMA_CPP does not name the folder of llama-completion";
   const std::string binary = std::string(folder_of) + "/llama-completion";
@@ -132,7 +129,7 @@ TEST(ConvertProgram, LlamaCppContinuesAsWeDo) {
   TestFolder folder;
   int compared = 0;  // tokens
   for (const char* model : {"llama3-tiny", "qwen2-tiny", "qwen3-tiny", "dsv3-tiny", "dsv3-tiny-fp8"}) {
-    const std::string source = fixtures() + "/models/" + model, gguf = folder / (std::string(model) + ".gguf");
+    const std::string source = fixtures_folder() + "/models/" + model, gguf = folder / (std::string(model) + ".gguf");
     if (!is_directory(source)) continue;
     run(folder, {"convert", source, gguf, "--to", "gguf", "--dtype", "f32"});
     const auto tokenizer = read_model_tokenizer(gguf);

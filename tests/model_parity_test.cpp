@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/json.h"
+#include "base/test_fixtures.h"
 #include "checkpoint/hf_directory.h"
 #include "checkpoint/safetensors.h"
 #include "model/decoder.h"
@@ -14,10 +15,7 @@
 namespace fathom {
 namespace {
 
-std::string fixtures() {
-  const char* given = std::getenv("FATHOM_FIXTURES");
-  return (given ? std::string(given) : std::string(FATHOM_SOURCE_DIR) + "/../shared/fixtures") + "/models";
-}
+std::string fixtures() { return fixtures_folder() + "/models"; }
 std::vector<std::string> folders() {
   std::vector<std::string> names;
   if (std::filesystem::is_directory(fixtures()))

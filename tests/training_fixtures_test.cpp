@@ -9,6 +9,7 @@
 
 #include "base/files.h"
 #include "base/json.h"
+#include "base/test_fixtures.h"
 #include "checkpoint/hf_directory.h"
 #include "checkpoint/safetensors.h"
 #include "optim/adamw.h"
@@ -17,10 +18,7 @@
 namespace fathom {
 namespace {
 
-std::string models_folder() {
-  const char* root = std::getenv("FATHOM_FIXTURES");
-  return (root != nullptr ? std::string(root) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures")) + "/models";
-}
+std::string models_folder() { return fixtures_folder() + "/models"; }
 
 struct Statistics {
   double mean = 0, std = 0, l2 = 0, l2_of_change = 0;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/test_fixtures.h"
 #include "base/test_folder.h"
 #include "checkpoint/gguf_testing.h"
 #include "checkpoint/safetensors.h"
@@ -90,7 +91,7 @@ TEST(GgufFile, CutsAndFlips) {
 // --- fixtures
 
 TEST(GgufFixture, QuantisedTensorsAreTheReferences) {
-  const std::string folder = fixture_folder() + "/gguf/";
+  const std::string folder = fixtures_folder() + "/gguf/";
   if (!file_exists(folder + "quants.gguf")) GTEST_SKIP() << "no fixtures at " << folder;
   const GgufFile file = GgufFile::open(folder + "quants.gguf");
   const SafetensorsFile expected = SafetensorsFile::open(folder + "quants.safetensors");
@@ -111,7 +112,7 @@ TEST(GgufFixture, QuantisedTensorsAreTheReferences) {
 }
 
 TEST(GgufFixture, MetadataOfEveryType) {
-  const std::string path = fixture_folder() + "/gguf/quants.gguf";
+  const std::string path = fixtures_folder() + "/gguf/quants.gguf";
   if (!file_exists(path)) GTEST_SKIP() << "no fixtures at " << path;
   const GgufFile file = GgufFile::open(path);
   EXPECT_EQ(file.integer("fixture.u8"), 200);
@@ -133,7 +134,7 @@ TEST(GgufFixture, MetadataOfEveryType) {
 }
 
 TEST(GgufFixture, MalformedFilesAreRefused) {
-  const std::string folder = fixture_folder() + "/malformed/";
+  const std::string folder = fixtures_folder() + "/malformed/";
   if (!file_exists(folder + "manifest.json")) GTEST_SKIP() << "no fixtures at " << folder;
   int checked = 0;
   const Json manifest = read_json_file(folder + "manifest.json");

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/json.h"
+#include "base/test_fixtures.h"
 #include "base/test_folder.h"
 #include "checkpoint/gguf_testing.h"
 #include "checkpoint/hf_directory.h"
@@ -23,7 +24,7 @@ struct Fixture {
 };
 std::vector<Fixture> fixtures() {
   std::vector<Fixture> list;
-  const std::string root = fixture_folder();
+  const std::string root = fixtures_folder();
   if (!file_exists(root + "/gguf/models.json")) return list;
   const Json json = read_json_file(root + "/gguf/models.json");
   for (const auto& [name, item] : json["files"].items())
@@ -31,7 +32,7 @@ std::vector<Fixture> fixtures() {
   return list;
 }
 #define NEED_FIXTURES() \
-  if (fixtures().empty()) GTEST_SKIP() << "no fixtures at " << fixture_folder()
+  if (fixtures().empty()) GTEST_SKIP() << "no fixtures at " << fixtures_folder()
 
 TEST(GgufModel, ConfigIsTheCheckpoints) {
   NEED_FIXTURES();

@@ -1,7 +1,6 @@
 // Small GGUF files for tests, written by hand: one field can be made to lie.
 #pragma once
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -9,11 +8,6 @@
 #include "checkpoint/gguf_file.h"
 
 namespace fathom {
-
-inline std::string fixture_folder() {
-  const char* set = std::getenv("FATHOM_FIXTURES");
-  return set ? std::string(set) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures");
-}
 
 class GgufBytes {
  public:

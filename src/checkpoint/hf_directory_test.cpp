@@ -8,16 +8,14 @@
 #include <limits>
 
 #include "base/json.h"
+#include "base/test_fixtures.h"
 #include "base/test_folder.h"
 #include "checkpoint/safetensors.h"
 
 namespace fathom {
 namespace {
 
-std::string models() {
-  const char* set = std::getenv("FATHOM_FIXTURES");
-  return (set ? std::string(set) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures")) + "/models";
-}
+std::string models() { return fixtures_folder() + "/models"; }
 // Every model folder but those in FP8.
 std::vector<std::string> model_folders() {
   std::vector<std::string> folders;

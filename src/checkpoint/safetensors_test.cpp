@@ -9,16 +9,12 @@
 #include "base/json.h"
 #include "base/progress.h"
 #include "base/rng.h"
+#include "base/test_fixtures.h"
 #include "base/test_folder.h"
 #include "tensor/format/bf16.h"
 
 namespace fathom {
 namespace {
-
-std::string fixtures() {
-  const char* set = std::getenv("FATHOM_FIXTURES");
-  return set ? set : FATHOM_SOURCE_DIR "/../shared/fixtures";
-}
 
 Tensor random_tensor(Shape shape, DType dtype, uint64_t seed) {
   Tensor t = Tensor::empty(shape, dtype);
@@ -87,7 +83,7 @@ TEST(Safetensors, UnalignedDataIsCopied) {
 }
 
 TEST(Safetensors, FilesThatLieAreRefused) {
-  const std::string folder = fixtures() + "/malformed";
+  const std::string folder = fixtures_folder() + "/malformed";
   if (!file_exists(folder + "/manifest.json")) GTEST_SKIP() << "no fixtures at " << folder;
   const Json manifest = read_json_file(folder + "/manifest.json");
   int refused = 0;
@@ -221,7 +217,7 @@ TEST(SafetensorsDirectory, ReadsShardsAndRefusesALyingIndex) {
 }
 
 TEST(SafetensorsDirectory, OpensEveryModelFixture) {
-  const std::string folder = fixtures() + "/models";
+  const std::string folder = fixtures_folder() + "/models";
   if (!is_directory(folder)) GTEST_SKIP() << "no fixtures at " << folder;
   int models = 0;
   for (const auto& name : list_directory(folder)) {

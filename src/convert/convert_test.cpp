@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/test_fixtures.h"
 #include "base/test_folder.h"
 #include "checkpoint/gguf_model.h"
 #include "checkpoint/hf_directory.h"
@@ -22,10 +23,7 @@
 namespace fathom {
 namespace {
 
-std::string models() {
-  const char* set = std::getenv("FATHOM_FIXTURES");
-  return (set ? std::string(set) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures")) + "/models";
-}
+std::string models() { return fixtures_folder() + "/models"; }
 std::vector<std::string> model_folders() {
   std::vector<std::string> folders;
   if (!is_directory(models())) return folders;

@@ -7,6 +7,7 @@
 
 #include "base/files.h"
 #include "base/json.h"
+#include "base/test_fixtures.h"
 #include "base/test_folder.h"
 #include "base/thread_pool.h"
 #include "checkpoint/hf_directory.h"
@@ -14,11 +15,6 @@
 
 namespace fathom {
 namespace {
-
-std::string models_directory() {
-  const char* root = std::getenv("FATHOM_FIXTURES");
-  return (root ? std::string(root) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures")) + "/models";
-}
 
 std::vector<uint32_t> bits(const std::vector<float>& x) {
   std::vector<uint32_t> out;
@@ -42,7 +38,7 @@ std::string without_attn_factor(const std::string& directory, const TestFolder& 
 }
 
 TEST(EngineFixture, GreedyTokensOfEveryModelInOneBatch) {
-  const std::string root = models_directory();
+  const std::string root = fixtures_folder() + "/models";
   if (!is_directory(root)) GTEST_SKIP() << "no fixtures at " << root << "; set FATHOM_FIXTURES";
   set_num_threads(2);
   int checked = 0;

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/test_fixtures.h"
 
 namespace fathom {
 namespace {
@@ -139,8 +140,7 @@ TEST(ModelConfig, RefusesWithFileAndField) {
 }
 
 TEST(ModelConfig, ReadsEveryFixture) {
-  const char* given = std::getenv("FATHOM_FIXTURES");
-  const std::string root = (given ? std::string(given) : std::string(FATHOM_SOURCE_DIR) + "/../shared/fixtures") + "/models";
+  const std::string root = fixtures_folder() + "/models";
   if (!std::filesystem::is_directory(root)) GTEST_SKIP() << "no fixtures at " << root << ": set FATHOM_FIXTURES";
   int seen = 0;
   for (const auto& entry : std::filesystem::directory_iterator(root)) {

@@ -1,5 +1,6 @@
 // GRPO against the answers of another library (fixtures/losses/grpo) and against cases by hand.
 #include "posttrain/grpo.h"
+#include "base/test_fixtures.h"
 
 #include <gtest/gtest.h>
 
@@ -16,9 +17,7 @@ namespace {
 using Json = nlohmann::json;
 
 Json load(const std::string& name) {
-  const char* root = std::getenv("FATHOM_FIXTURES");
-  std::ifstream in((root != nullptr ? std::string(root) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures")) +
-                   "/losses/grpo/" + name);
+  std::ifstream in(fixtures_folder() + "/losses/grpo/" + name);
   return in ? Json::parse(in) : Json();
 }
 std::vector<double> numbers(const Json& j) {

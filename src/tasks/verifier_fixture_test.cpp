@@ -10,6 +10,7 @@
 
 #include "base/files.h"
 #include "base/rng.h"
+#include "base/test_fixtures.h"
 #include "tasks/expression.h"
 
 namespace fathom {
@@ -17,10 +18,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-std::string fixtures() {
-  const char* set = std::getenv("FATHOM_FIXTURES");
-  return (set ? set : FATHOM_SOURCE_DIR "/../shared/fixtures") + std::string("/verifiers/");
-}
+std::string fixtures() { return fixtures_folder() + "/verifiers/"; }
 double seconds_of(const std::function<void()>& body) {
   const std::clock_t start = std::clock();  // processor time: the machine may be busy
   body();

@@ -7,15 +7,11 @@
 
 #include "base/files.h"
 #include "base/json.h"
+#include "base/test_fixtures.h"
 #include "text/tokenizer.h"
 
 namespace fathom {
 namespace {
-
-std::string fixtures() {
-  const char* set = std::getenv("FATHOM_FIXTURES");
-  return set ? set : FATHOM_SOURCE_DIR "/../shared/fixtures";
-}
 
 std::string bytes_of_hex(const std::string& hex) {
   std::string out;
@@ -29,7 +25,7 @@ struct Count {
 };
 
 TEST(TokenizerFixtures, EveryLineOfEveryFolder) {
-  const std::string root = fixtures() + "/tokenizers";
+  const std::string root = fixtures_folder() + "/tokenizers";
   if (!is_directory(root)) GTEST_SKIP() << root << " is not there";
   using Ids = std::vector<int32_t>;
   for (const std::string& name : list_directory(root)) {
@@ -75,14 +71,14 @@ TEST(TokenizerFixtures, EveryLineOfEveryFolder) {
 
 // throughput.json: the ids of a whole book, by count and ends.
 TEST(TokenizerFixtures, TheBook) {
-  const std::string root = fixtures() + "/tokenizers";
+  const std::string root = fixtures_folder() + "/tokenizers";
   if (!is_directory(root)) GTEST_SKIP() << root << " is not there";
   int books = 0;
   for (const std::string& name : list_directory(root)) {
     const std::string folder = root + "/" + name;
     if (!file_exists(folder + "/throughput.json")) continue;
     const Json json = read_json_file(folder + "/throughput.json");
-    const std::string corpus = fixtures() + "/../" + json["corpus"].get<std::string>();
+    const std::string corpus = fixtures_folder() + "/../" + json["corpus"].get<std::string>();
     if (!file_exists(corpus)) continue;
     ++books;
     const auto ids = Tokenizer::from_directory(folder).encode(read_file(corpus), Tokenizer::Specials::kRecognise);
@@ -95,7 +91,7 @@ TEST(TokenizerFixtures, TheBook) {
 }
 
 TEST(TokenizerFixtures, ModelFoldersLoad) {
-  const std::string root = fixtures() + "/models";
+  const std::string root = fixtures_folder() + "/models";
   if (!is_directory(root)) GTEST_SKIP() << root << " is not there";
   for (const std::string& name : list_directory(root)) {
     if (!file_exists(root + "/" + name + "/tokenizer.json")) continue;

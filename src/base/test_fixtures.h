@@ -1,0 +1,13 @@
+// For tests: where the fixtures lie, $FATHOM_FIXTURES or the folder shared/ beside the repository.
+#pragma once
+#include <cstdlib>
+#include <string>
+
+namespace fathom {
+
+inline std::string fixtures_folder() {
+  const char* given = std::getenv("FATHOM_FIXTURES");
+  return given ? std::string(given) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures");
+}
+
+}  // namespace fathom
