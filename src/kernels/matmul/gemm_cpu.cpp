@@ -1,8 +1,8 @@
 // One block of C on one thread, for every rung: the loops around the micro-kernel, and the same over AMX tiles.
-#include "backend/cpu/tiles.h"
 #include "kernels/matmul/gemm_fp8_cpu.h"
 #include "kernels/matmul/micro.h"
 #include "kernels/matmul/pack_a.h"
+#include "kernels/matmul/tile_square.h"
 
 namespace fathom::FATHOM_RUNG {
 namespace {
@@ -113,41 +113,19 @@ void tile_tiles(const GemmTile& t) {
       const int64_t first_slot = t.super_k >= k_end ? 0 : p * micros;
       for (int64_t k0 = ks; k0 < ke; k0 += kBlockK)
         for (int64_t i = 0; i < micros; ++i) {
-          const int64_t m = i * kTileRows, rows = least(kTileRows, t.rows - m), upper = least(16, rows), lower = rows - upper;
-          if (configured != rows) {
-            const uint8_t u = static_cast<uint8_t>(upper), l = static_cast<uint8_t>(lower);
-            const uint8_t shape[8] = {u, u, l, l, u, l, 16, 16};  // C00 C01 C10 C11 A0 A1 B0 B1
-            tiles.configure(shape);
-            configured = rows;
-          }
+          const int64_t m = i * kTileRows, rows = least(kTileRows, t.rows - m);
+          if (configured != rows) configure_square(tiles, configured = rows);
           float* sums = t.partial + (first_slot + i) * kTileRows * kPanel;
           if (k0 > 0) {
-            tiles.load<0>(sums, kPanelRow);
-            tiles.load<1>(sums + 16, kPanelRow);
-            if (lower) tiles.load<2>(sums + 16 * kPanel, kPanelRow), tiles.load<3>(sums + 16 * kPanel + 16, kPanelRow);
+            load_square(tiles, rows, sums);
           } else {
-            tiles.zero<0>();
-            tiles.zero<1>();
-            if (lower) tiles.zero<2>(), tiles.zero<3>();
+            zero_square(tiles, rows);
           }
           const bf16* a = a_scratch + ((k0 - ks) / kBlockK * t.rows + m) * kTileStride;
           const char* panel = b + (k0 - ks) / 2 * kPanelRow;
           const int64_t steps = (least(ke, k0 + kBlockK) - k0) / 32;
-          for (int64_t s = 0; s < steps; ++s, a += 32, panel += 16 * kPanelRow) {
-            tiles.load<6>(panel, kPanelRow);
-            tiles.load<7>(panel + 64, kPanelRow);
-            tiles.load<4>(a, kTileStride * 2);
-            tiles.dot_bf16<0, 4, 6>();
-            tiles.dot_bf16<1, 4, 7>();
-            if (lower) {
-              tiles.load<5>(a + 16 * kTileStride, kTileStride * 2);
-              tiles.dot_bf16<2, 5, 6>();
-              tiles.dot_bf16<3, 5, 7>();
-            }
-          }
-          tiles.store<0>(sums, kPanelRow);
-          tiles.store<1>(sums + 16, kPanelRow);
-          if (lower) tiles.store<2>(sums + 16 * kPanel, kPanelRow), tiles.store<3>(sums + 16 * kPanel + 16, kPanelRow);
+          multiply_square(tiles, a, panel, steps, rows);
+          store_square(tiles, rows, sums);
           if (k0 + kBlockK >= k_end) finish_rows(t, t.m0 + m, rows, column, columns, sums, kPanel);
         }
     }

@@ -2,9 +2,9 @@
 // into L1 once and the micro-kernels run over it; few rows: bytes are widened in registers. The order is the same.
 #include "kernels/matmul/gemm_fp8_cpu.h"
 
-#include "backend/cpu/tiles.h"
 #include "kernels/matmul/micro.h"
 #include "kernels/matmul/pack_a.h"
+#include "kernels/matmul/tile_square.h"
 #include "kernels/matmul/widen_fp8.h"
 
 namespace fathom::FATHOM_RUNG {
@@ -24,26 +24,8 @@ struct Fp8Args {
   bool resume;
 };
 
-struct WidenedF32 {  // b: [k][32] floats
-  static constexpr int kUnitK = 1;
-  static constexpr int64_t kRowWords = FmaF32::kRowWords;
-};
-struct BytesF32 {  // b: [k][32] bytes
-  static constexpr int kUnitK = 1;
-  static constexpr int64_t kRowWords = FmaF32::kRowWords;
-};
-struct WidenedPairs {  // b: [k/2][32][2] bf16
-  static constexpr int kUnitK = 2;
-  static constexpr int64_t kRowWords = DotPairs::kRowWords;
-};
-template <bool kPairsOfK>
-struct SelectPack {
-  using Type = FmaF32;
-};
-template <>
-struct SelectPack<true> {
-  using Type = DotPairs;
-};
+// FmaF32 and DotPairs read blocks that were widened before, this one the bytes: b is [k][32].
+struct FmaBytes : FmaF32 {};
 template <class T, class U>
 constexpr bool kSame = false;
 template <class T>
@@ -61,7 +43,7 @@ void micro_fp8(const Fp8Args& x) {
   const char* b = x.b;
   const int64_t next = x.b_next;
   for (int64_t u = 0; u < x.units; ++u, ++a) {
-    if constexpr (kSame<Op, WidenedPairs>) {
+    if constexpr (kSame<Op, DotPairs>) {
       Pairs column[V];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) column[v] = load_pairs(b + (v / 2) * next + (v % 2) * 64);
@@ -78,7 +60,7 @@ void micro_fp8(const Fp8Args& x) {
       F32 column[V];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
-        if constexpr (kSame<Op, BytesF32>)
+        if constexpr (kSame<Op, FmaBytes>)
           column[v] = widen_e4m3(reinterpret_cast<const uint8_t*>(b + (v / 2) * next + (v % 2) * 16));
         else
           column[v] = load(reinterpret_cast<const float*>(b + (v / 2) * next + (v % 2) * 64));
@@ -89,7 +71,7 @@ void micro_fp8(const Fp8Args& x) {
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v) acc[r][v] = fma(row, column[v], acc[r][v]);
       }
-      b += kSame<Op, BytesF32> ? kPanel : kPanelRow;
+      b += kSame<Op, FmaBytes> ? kPanel : kPanelRow;
     }
   }
 #pragma GCC unroll 8
@@ -111,7 +93,7 @@ MicroFp8 pick(int rows, int v) {
   } else {
     if (rows == R) {
       // Only bytes are read from several panels at once.
-      if constexpr (kSame<Op, BytesF32>) {
+      if constexpr (kSame<Op, FmaBytes>) {
         if (v == vectors_for(R)) return micro_fp8<Op, R, vectors_for(R)>;
       }
       return micro_fp8<Op, R, kMinVectors>;
@@ -138,18 +120,16 @@ void widen_block_pairs(const char* block, int64_t k, uint32_t* out) {  // k even
   }
 }
 
-// WideOp: what the micro-kernels read when the block was widened before; direct: bytes.
-template <class WideOp, bool kRound>
+template <class Op, bool kRound>
 void tile_fp8(const GemmTile& t) {
-  constexpr bool kPairsOfK = WideOp::kUnitK == 2;
-  using PackOp = typename SelectPack<kPairsOfK>::Type;
+  constexpr bool kPairsOfK = kSame<Op, DotPairs>;
   const int64_t micros = (t.rows + kMaxRows - 1) / kMaxRows, small = t.rows / micros, large = t.rows % micros;
-  const int64_t k_end = round_up(t.k, WideOp::kUnitK);
+  const int64_t k_end = round_up(t.k, Op::kUnitK);
   const bool direct = !kPairsOfK && micros == 1 && t.rows <= kDirectRows;
   const int direct_v = vectors_for(static_cast<int>(t.rows));
   for (int64_t ks = 0; ks < k_end; ks += t.super_k) {
     const int64_t ke = least(k_end, ks + t.super_k);
-    pack_a<PackOp, kRound>(t, micros, ks, ke, t.k);
+    pack_a<Op, kRound>(t, micros, ks, ke, t.k);
     int64_t slot = 0;
     for (int64_t panel = 0; panel < t.panels;) {
       const int64_t group = direct && direct_v > 2 && panel + direct_v / 2 <= t.panels ? direct_v / 2 : 1;
@@ -172,20 +152,20 @@ void tile_fp8(const GemmTile& t) {
           for (int64_t i = 0; i < micros; ++i) {
             const int rows = static_cast<int>(small + (i < large));
             Fp8Args x;
-            x.a = reinterpret_cast<const float*>(t.a_scratch) + ((k0 - ks) / kBlockK * t.rows + m) * WideOp::kRowWords;
+            x.a = reinterpret_cast<const float*>(t.a_scratch) + ((k0 - ks) / kBlockK * t.rows + m) * Op::kRowWords;
             x.b = b + part * (direct ? 16 : 64);
             x.b_next = x.scale_next = t.panel_bytes;
             x.scale = block + part * 64;
-            x.units = k / WideOp::kUnitK;
+            x.units = k / Op::kUnitK;
             x.sums = t.partial + (first_slot + part * micros + i) * kMaxVectors * 16;
             x.resume = k0 > 0;
             if constexpr (!kPairsOfK) {
               if (direct)
-                pick<BytesF32, kDirectRows>(rows, v)(x);
+                pick<FmaBytes, kDirectRows>(rows, v)(x);
               else
-                pick<WideOp, kMaxRows>(rows, v)(x);
+                pick<Op, kMaxRows>(rows, v)(x);
             } else {
-              pick<WideOp, kMaxRows>(rows, v)(x);
+              pick<Op, kMaxRows>(rows, v)(x);
             }
             if (k0 + kFp8Block >= k_end) {
               const int64_t column = (t.panel0 + panel) * kPanel + part * 16, columns = least(v * 16, t.n - column);
@@ -203,9 +183,9 @@ void tile_fp8(const GemmTile& t) {
 
 }  // namespace
 
-void gemm_fp8_tile_f32(const GemmTile& t) { tile_fp8<WidenedF32, false>(t); }
-void gemm_fp8_tile_widen(const GemmTile& t) { tile_fp8<WidenedF32, true>(t); }
-void gemm_fp8_tile_dot(const GemmTile& t) { tile_fp8<WidenedPairs, true>(t); }
+void gemm_fp8_tile_f32(const GemmTile& t) { tile_fp8<FmaF32, false>(t); }
+void gemm_fp8_tile_widen(const GemmTile& t) { tile_fp8<FmaF32, true>(t); }
+void gemm_fp8_tile_dot(const GemmTile& t) { tile_fp8<DotPairs, true>(t); }
 
 // 32 x 32 of C: the tiles of a block start from zero, are stored, and go scaled into the sums.
 void gemm_fp8_tile_tiles(const GemmTile& t) {
@@ -225,33 +205,12 @@ void gemm_fp8_tile_tiles(const GemmTile& t) {
         const int64_t steps = (least(ke, k0 + kFp8Block) - k0) / 32;
         widen_block_pairs(block, steps * 32, reinterpret_cast<uint32_t*>(t.b_scratch));
         for (int64_t i = 0; i < micros; ++i) {
-          const int64_t m = i * kTileRows, rows = least(kTileRows, t.rows - m), upper = least(16, rows), lower = rows - upper;
-          if (configured != rows) {
-            const uint8_t u = static_cast<uint8_t>(upper), l = static_cast<uint8_t>(lower);
-            const uint8_t shape[8] = {u, u, l, l, u, l, 16, 16};  // C00 C01 C10 C11 A0 A1 B0 B1
-            tiles.configure(shape);
-            configured = rows;
-          }
-          tiles.zero<0>();
-          tiles.zero<1>();
-          if (lower) tiles.zero<2>(), tiles.zero<3>();
+          const int64_t m = i * kTileRows, rows = least(kTileRows, t.rows - m);
+          if (configured != rows) configure_square(tiles, configured = rows);
+          zero_square(tiles, rows);
           const bf16* a = a_scratch + ((k0 - ks) / kBlockK * t.rows + m) * kTileStride;
-          const char* b = t.b_scratch;
-          for (int64_t s = 0; s < steps; ++s, a += 32, b += 16 * kPanelRow) {
-            tiles.load<6>(b, kPanelRow);
-            tiles.load<7>(b + 64, kPanelRow);
-            tiles.load<4>(a, kTileStride * 2);
-            tiles.dot_bf16<0, 4, 6>();
-            tiles.dot_bf16<1, 4, 7>();
-            if (lower) {
-              tiles.load<5>(a + 16 * kTileStride, kTileStride * 2);
-              tiles.dot_bf16<2, 5, 6>();
-              tiles.dot_bf16<3, 5, 7>();
-            }
-          }
-          tiles.store<0>(chain, kPanelRow);
-          tiles.store<1>(chain + 16, kPanelRow);
-          if (lower) tiles.store<2>(chain + 16 * kPanel, kPanelRow), tiles.store<3>(chain + 16 * kPanel + 16, kPanelRow);
+          multiply_square(tiles, a, t.b_scratch, steps, rows);
+          store_square(tiles, rows, chain);
           float* sums = t.partial + (first_slot + i) * kTileRows * kPanel;
           const F32 scale[2] = {load(reinterpret_cast<const float*>(block)), load(reinterpret_cast<const float*>(block) + 16)};
           for (int64_t r = 0; r < rows; ++r)

@@ -1,47 +1,17 @@
 // FP8 blocks: gemm() against its oracle bit for bit on every rung and form of arithmetic; fused parts, ragged edges, slices and
 // transposes of a published tensor; one row has the bits of many.
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <cstring>
 #include <vector>
 
-#include "backend/cpu/isa.h"
 #include "base/rng.h"
-#include "base/thread_pool.h"
-#include "kernels/matmul/gemm.h"
-#include "kernels/matmul/gemm_ref.h"
+#include "kernels/matmul/gemm_testing.h"
 #include "tensor/format/e4m3.h"
 
 namespace fathom {
 namespace {
 
-struct Engine {
-  Isa isa;
-  Compute compute;
-  Bf16Engine engine;
-  GemmOrder order;
-  bool emulated;
-};
-std::vector<Engine> engines() {
-  std::vector<Engine> all;
-  for (Isa isa : supported_isas()) {
-    all.push_back({isa, Compute::kF32, Bf16Engine::kOfRung, GemmOrder::kF32, isa == Isa::kPortable});
-    all.push_back({isa, Compute::kBF16, Bf16Engine::kWiden, GemmOrder::kWiden, isa == Isa::kPortable});
-    all.push_back({isa, Compute::kBF16, Bf16Engine::kDot, GemmOrder::kDot, isa < Isa::kAvx512Bf16});
-    all.push_back({isa, Compute::kBF16, Bf16Engine::kTiles, GemmOrder::kTiles, isa < Isa::kAmx});
-  }
-  return all;
-}
-class GemmFp8 : public ::testing::Test {
- protected:
-  void SetUp() override { flush_denormals(); }
-  void TearDown() override {
-    set_bf16_engine_for_test(Bf16Engine::kOfRung);
-    set_isa_for_test(best_isa());
-    set_num_threads(2);
-  }
-};
+class GemmFp8 : public GemmTest {};
 
 // All bytes but NaN, subnormals too; scales over a wide range.
 WeightPart random_weight(Rng& rng, int64_t rows, int64_t k) {
@@ -81,7 +51,7 @@ TEST(E4m3, EveryByte) {
 
 // Every byte through every rung's widening: K = 1 and a unit activation give the weight itself.
 TEST_F(GemmFp8, EveryByteIsWidenedExactly) {
-  for (const Engine& e : engines()) {
+  for (const GemmEngine& e : gemm_engines()) {
     set_isa_for_test(e.isa);
     set_bf16_engine_for_test(e.engine);
     WeightPart w;
@@ -107,7 +77,7 @@ TEST_F(GemmFp8, EveryByteIsWidenedExactly) {
 
 TEST_F(GemmFp8, BitsOfTheOracle) {
   Rng rng(11, RngStream::kTest);
-  for (const Engine& e : engines()) {
+  for (const GemmEngine& e : gemm_engines()) {
     set_isa_for_test(e.isa);
     set_bf16_engine_for_test(e.engine);
     for (int i = 0; i < 24; ++i) {
@@ -139,7 +109,7 @@ TEST_F(GemmFp8, BitsOfTheOracle) {
 
 TEST_F(GemmFp8, OneRowHasTheBitsOfMany) {
   Rng rng(12, RngStream::kTest);
-  for (const Engine& e : engines()) {
+  for (const GemmEngine& e : gemm_engines()) {
     set_isa_for_test(e.isa);
     set_bf16_engine_for_test(e.engine);
     const int64_t m = e.emulated ? 37 : 257, n = e.emulated ? 40 : 200, k = e.emulated ? 140 : 720;

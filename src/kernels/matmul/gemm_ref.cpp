@@ -72,12 +72,12 @@ void gemm_reference_fp8(const GemmProblem& g, const WeightPart& weight, const Ge
   for (int64_t n = 0; n < g.n; ++n) {
     std::vector<float> row(static_cast<size_t>(g.k));
     for (int64_t k = 0; k < g.k; ++k)
-      row[static_cast<size_t>(k)] = e4m3_to_float(weight.transposed ? bytes[k * ld + n] : bytes[n * ld + k]) / 256;
+      row[static_cast<size_t>(k)] = e4m3_to_float(weight.transposed ? bytes[k * ld + n] : bytes[n * ld + k]) * kFp8Widened;
     for (int64_t m = 0; m < g.m; ++m) {
       float s = 0;
-      for (int64_t k0 = 0; k0 < g.k; k0 += 128) {
+      for (int64_t k0 = 0; k0 < g.k; k0 += kFp8Block) {
         GemmProblem block = g;
-        block.k = std::min<int64_t>(128, g.k - k0);
+        block.k = std::min(kFp8Block, g.k - k0);
         block.a.data = static_cast<const char*>(g.a.data) + k0 * (g.a.bf16 ? 2 : 4);
         block.b = {row.data() + k0, 0, nullptr, false, true};
         // A chain over an odd number of k has no padding here.
@@ -92,7 +92,7 @@ void gemm_reference_fp8(const GemmProblem& g, const WeightPart& weight, const Ge
           chain = sum(block, m, 0, order);
         }
         const int64_t r = weight.first_row + (weight.transposed ? k0 : n), c = weight.transposed ? n : k0;
-        s = __builtin_fmaf(chain, weight.scales.row<float>(r / 128)[c / 128] * 256, s);
+        s = __builtin_fmaf(chain, weight.scales.row<float>(r / kFp8Block)[c / kFp8Block] / kFp8Widened, s);
       }
       finish(g, options, m, n, s);
     }

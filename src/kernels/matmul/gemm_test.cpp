@@ -8,10 +8,8 @@
 #include <cstring>
 #include <vector>
 
-#include "backend/cpu/isa.h"
 #include "base/rng.h"
-#include "base/thread_pool.h"
-#include "kernels/matmul/gemm_ref.h"
+#include "kernels/matmul/gemm_testing.h"
 
 namespace fathom {
 namespace {
@@ -42,39 +40,9 @@ struct Case {
   int bias;  // 0 none, 1 f32, 2 bf16
 };
 
-struct Engine {
-  Isa isa;
-  Compute compute;
-  Bf16Engine engine;
-  GemmOrder order;
-  int64_t limit;  // multiply-adds of a case: emulation is slow
-};
-std::vector<Engine> engines() {
-  std::vector<Engine> all;
-  for (Isa isa : supported_isas()) {
-    const int64_t limit = isa == Isa::kPortable ? 300000 : 40000000;
-    all.push_back({isa, Compute::kF32, Bf16Engine::kOfRung, GemmOrder::kF32, limit});
-    all.push_back({isa, Compute::kBF16, Bf16Engine::kWiden, GemmOrder::kWiden, limit});
-    if (isa != Isa::kAvx512Vnni) {
-      all.push_back({isa, Compute::kBF16, Bf16Engine::kDot, GemmOrder::kDot, isa >= Isa::kAvx512Bf16 ? limit : 300000});
-      all.push_back({isa, Compute::kBF16, Bf16Engine::kTiles, GemmOrder::kTiles, isa >= Isa::kAmx ? limit : 300000});
-    }
-    set_isa_for_test(isa);
-    all.push_back({isa, Compute::kBF16, Bf16Engine::kOfRung, gemm_order(Compute::kBF16), limit});
-  }
-  return all;
-}
-class Gemm : public ::testing::Test {
- protected:
-  void SetUp() override { flush_denormals(); }
-  void TearDown() override {
-    set_bf16_engine_for_test(Bf16Engine::kOfRung);
-    set_isa_for_test(best_isa());
-    set_num_threads(2);
-  }
-};
+class Gemm : public GemmTest {};
 
-void run_case(const Case& c, const Engine& e, uint64_t seed) {
+void run_case(const Case& c, const GemmEngine& e, uint64_t seed) {
   set_isa_for_test(e.isa);
   set_bf16_engine_for_test(e.engine);
   Rng rng(seed, RngStream::kTest);
@@ -114,7 +82,7 @@ void run_case(const Case& c, const Engine& e, uint64_t seed) {
 
 TEST_F(Gemm, BitsOfTheOracle) {
   Rng rng(7, RngStream::kTest);
-  for (const Engine& e : engines())
+  for (const GemmEngine& e : gemm_engines())
     for (int i = 0; i < 40; ++i) {
       const auto coin = [&] { return rng.next_below(2) == 1; };
       Case c = {};
@@ -126,7 +94,7 @@ TEST_F(Gemm, BitsOfTheOracle) {
       c.a_along = coin(), c.b_along = coin(), c.a_bf16 = coin(), c.b_bf16 = coin();
       c.a_gather = coin() && coin(), c.b_gather = coin() && coin(), c.c_bf16 = coin(), c.accumulate = coin();
       c.bias = static_cast<int>(rng.next_below(3));
-      while (c.m * c.n * c.k > std::min<int64_t>(e.limit, 1500000)) (c.m > c.n ? c.m : c.n) /= 2;
+      while (c.m * c.n * c.k > (e.emulated ? 300000 : 1500000)) (c.m > c.n ? c.m : c.n) /= 2;
       run_case(c, e, 100 + i);
       if (HasFatalFailure()) return;
     }
@@ -135,7 +103,7 @@ TEST_F(Gemm, BitsOfTheOracle) {
 // Long k in several super-blocks with many rows, on the default rung.
 TEST_F(Gemm, LongK) {
   set_isa_for_test(best_isa());
-  const Engine e = {best_isa(), Compute::kBF16, Bf16Engine::kOfRung, gemm_order(Compute::kBF16), 0};
+  const GemmEngine e = {best_isa(), Compute::kBF16, Bf16Engine::kOfRung, gemm_order(Compute::kBF16), false};
   run_case({200, 20, 4100, true, true, false, false, false, false, false, false, 0}, e, 1);
   run_case({200, 20, 4100, false, false, true, false, false, true, true, true, 0}, e, 2);
 }
@@ -159,10 +127,10 @@ TEST_F(Gemm, ManyPasses) {
 }
 
 TEST_F(Gemm, OneRowHasTheBitsOfMany) {
-  for (const Engine& e : engines()) {
+  for (const GemmEngine& e : gemm_engines()) {
     set_isa_for_test(e.isa);
     set_bf16_engine_for_test(e.engine);
-    const int64_t m = e.limit > 1000000 ? 257 : 37, n = e.limit > 1000000 ? 200 : 40, k = e.limit > 1000000 ? 700 : 130;
+    const int64_t m = e.emulated ? 37 : 257, n = e.emulated ? 40 : 200, k = e.emulated ? 130 : 700;
     Rng rng(3, RngStream::kTest);
     Operand a = random_operand(rng, m, k, true, false, false), b = random_operand(rng, n, k, true, false, false);
     Tensor w = Tensor::wrap(b.memory.raw(), {n + 3, b.view.ld}, DType::kF32).slice_rows(0, n).slice_columns(0, k);

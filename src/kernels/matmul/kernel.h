@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "tensor/format/fp8_block.h"
+
 namespace fathom {
 
 constexpr int64_t kPanel = 32;      // columns of a packed panel of B
@@ -34,7 +36,6 @@ constexpr int64_t packed_panel_bytes(int64_t k, PanelFormat format) {
 // DeepSeek's FP8 blocks, packed: a panel is its blocks of 128 k one after another, each 32 floats (256 x the block scale of
 // every column) and then [k][32] bytes of E4M3, k padded to 32 with zeros. 128 k have one scale, which multiplies their sum;
 // kernels widen a byte to its value / 256 (a half-precision pattern, exact), so the scale carries the 256.
-constexpr int64_t kFp8Block = 128;
 constexpr float kFp8Widened = 0x1p-8f;
 constexpr int64_t kFp8ScaleBytes = kPanel * 4;
 constexpr int64_t kFp8BlockBytes = kFp8ScaleBytes + kFp8Block * kPanel;

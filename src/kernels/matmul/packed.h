@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 
+#include "tensor/format/fp8_block.h"
 #include "tensor/tensor.h"
 
 namespace fathom {
@@ -31,7 +32,7 @@ struct WeightPart {
   int64_t rows() const { return values.dim(transposed ? 1 : 0); }
   int64_t k() const { return values.dim(transposed ? 0 : 1); }
   // Whether `first_row` and k() allow the transposed operand (heads of MLA's absorbed keys).
-  bool blocks_fit() const { return !transposed || first_row % 128 == 0 || first_row % 128 + k() <= 128; }
+  bool blocks_fit() const { return !transposed || first_row % kFp8Block == 0 || first_row % kFp8Block + k() <= kFp8Block; }
 };
 
 class PackedMatrix {
