@@ -22,14 +22,7 @@ Decoder load_gguf_model(const std::string& path, const Numerics& numerics) {
     quantised |= ggml_type_info(source.stored_type(t.name)).block > 1;
   }
   // Copies share their original's memory (decoder.h): the original is read.
-  wanted.erase(std::remove_if(wanted.begin(), wanted.end(),
-                              [&](const NamedTensor& t) {
-                                const bool copy =
-                                    t.name.ends_with(".shared_head.head.weight") ||
-                                    (t.name.ends_with(".embed_tokens.weight") && t.name != "model.embed_tokens.weight");
-                                return copy;
-                              }),
-               wanted.end());
+  std::erase_if(wanted, [&](const NamedTensor& t) { return !published_original(t.name, source.config()).empty(); });
   for (const NamedTensor& t : wanted) CHECK(there.count(t.name) && "named_tensors() and published_tensors() agree");
   if (quantised)
     log_info("'" + path + "' (" + source.summary() + "): quantised tensors are expanded to " + std::string(dtype_name(dtype)) +

@@ -151,9 +151,7 @@ GgufModel GgufModel::from_file(GgufFile file) {
       continue;
     }
     // Copies of embedding and head in the MTP layer may be left out: the originals serve.
-    if (!f.find(place.tensor) && tensor.name.ends_with(".embed_tokens.weight") && tensor.name != "model.embed_tokens.weight")
-      continue;
-    if (!f.find(place.tensor) && tensor.name.ends_with(".shared_head.head.weight")) continue;
+    if (!f.find(place.tensor) && !published_original(tensor.name, c).empty()) continue;
     check(place.tensor, shape);
   }
   for (const auto& entry : f.entries())

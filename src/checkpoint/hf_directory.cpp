@@ -11,8 +11,10 @@
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "base/utf8.h"
+#include "checkpoint/fp8_scales.h"
 #include "checkpoint/gguf_file.h"
 #include "checkpoint/gguf_load.h"
+#include "checkpoint/published_tensors.h"
 #include "checkpoint/safetensors.h"
 
 namespace fathom {
@@ -29,19 +31,6 @@ std::string some_of(const std::vector<std::string>& names) {
   return names.size() > 3 ? text + " and " + std::to_string(names.size() - 3) + " more" : text;
 }
 
-// Tensors that a published file may hold twice: the tied head, and the MTP layer's copies of embedding and head
-// (architecture.md §2.1). Returns the name of the original, "" where it is no such copy.
-std::string original_of(const std::string& name, const ModelConfig& config) {
-  const std::string embedding = "model.embed_tokens.weight", head = config.tie_word_embeddings ? embedding : "lm_head.weight";
-  if (name == "lm_head.weight" && config.tie_word_embeddings) return embedding;
-  for (int64_t i = 0; i < config.num_nextn_predict_layers; ++i) {
-    const std::string layer = "model.layers." + std::to_string(config.num_hidden_layers + i);
-    if (name == layer + ".embed_tokens.weight") return embedding;
-    if (name == layer + ".shared_head.head.weight") return head;
-  }
-  return "";
-}
-
 void check_type_and_shape(const NamedTensor& wanted, const SafetensorsDirectory::Located& found) {
   const auto& entry = *found.entry;
   const std::string where = "tensor '" + wanted.name + "' in " + found.file->path();
@@ -49,10 +38,9 @@ void check_type_and_shape(const NamedTensor& wanted, const SafetensorsDirectory:
   if (!blocks && entry.dtype != DType::kF32 && entry.dtype != DType::kBF16 && entry.dtype != DType::kF16)
     fail_usage("checkpoint", where + " has type " + std::string(dtype_name(entry.dtype)) + "; expected is BF16, F16 or F32" +
                                  (wanted.owner ? " (or F8_E4M3 with weight_scale_inv)" : ""));
-  const Shape shape = wanted.owner ? wanted.shape : wanted.value.shape();
-  const auto dims = shape.dims();
+  const auto dims = wanted.shape.dims();
   if (!std::equal(dims.begin(), dims.end(), entry.shape.begin(), entry.shape.end()))
-    fail_usage("checkpoint", where + " has shape " + shape_text(entry.shape) + "; config.json expects " + shape.str());
+    fail_usage("checkpoint", where + " has shape " + shape_text(entry.shape) + "; config.json expects " + wanted.shape.str());
 }
 
 void check_copy(const std::string& name, const SafetensorsDirectory::Located& copy, const std::string& original,
@@ -110,43 +98,26 @@ void check_quantization(const std::string& directory) {
                                  "; read is [128, 128]");
 }
 
-std::string scale_name(const std::string& weight) { return weight + "_scale_inv"; }
-
-// Parameters whose parts stand in FP8 blocks get their parts as the files hold them: they are packed from there.
-// `wanted`: named tensors before allocation.
-void attach_fp8_blocks(Decoder& model, const std::vector<NamedTensor>& wanted, const std::map<std::string, Located>& tensors) {
+// Parameters whose parts stand in FP8 blocks get them as the files hold them: they are packed from there. The parts of one
+// Parameter are computed together, so all are of one kind. All of `wanted` is in the files, with its shape.
+void attach_fp8_blocks(Decoder& model, const std::vector<NamedTensor>& wanted, const SafetensorsDirectory& files) {
   std::map<const Parameter*, std::vector<const NamedTensor*>> parts;
   for (const NamedTensor& t : wanted)
     if (t.owner) parts[t.owner].push_back(&t);
   for (Parameter* p : model.parameters()) {
     const auto named = parts.find(p);
     if (named == parts.end()) continue;
-    const auto in_blocks = [&](const NamedTensor* t) {
-      const auto it = tensors.find(t->name);
-      return it != tensors.end() && it->second.entry->dtype == DType::kF8E4M3;
-    };
+    const auto located = [&](const NamedTensor* t) -> const Located& { return files.tensors().at(t->name); };
+    const auto in_blocks = [&](const NamedTensor* t) { return located(t).entry->dtype == DType::kF8E4M3; };
     const auto first = std::find_if(named->second.begin(), named->second.end(), in_blocks);
     if (first == named->second.end()) continue;
     std::vector<WeightPart> stored(named->second.size());
     for (const NamedTensor* t : named->second) {
-      const auto it = tensors.find(t->name);
-      if (it == tensors.end()) return;  // named as missing by the caller
       if (!in_blocks(t))
-        fail_usage("checkpoint", "tensor '" + t->name + "' in " + it->second.file->path() + " has type " +
-                                     std::string(dtype_name(it->second.entry->dtype)) + ", but '" + (*first)->name +
+        fail_usage("checkpoint", "tensor '" + t->name + "' in " + located(t).file->path() + " has type " +
+                                     std::string(dtype_name(located(t).entry->dtype)) + ", but '" + (*first)->name +
                                      "', which is computed together with it, is F8_E4M3; both must be of one kind");
-      check_type_and_shape(*t, it->second);
-      const auto scale = tensors.find(scale_name(t->name));
-      if (scale == tensors.end())
-        fail_usage("checkpoint", "tensor '" + t->name + "' in " + it->second.file->path() + " is F8_E4M3, but '" +
-                                     scale_name(t->name) + "' is missing");
-      const std::vector<int64_t> expected = {(t->shape[0] + 127) / 128, (t->shape[1] + 127) / 128};
-      if (scale->second.entry->dtype != DType::kF32 || scale->second.entry->shape != expected)
-        fail_usage("checkpoint", "tensor '" + scale_name(t->name) + "' in " + scale->second.file->path() + " is " +
-                                     std::string(dtype_name(scale->second.entry->dtype)) + " " +
-                                     shape_text(scale->second.entry->shape) + "; expected is F32 " + shape_text(expected) +
-                                     ", one for every block of 128 x 128");
-      stored[static_cast<size_t>(t->part)] = {it->second.tensor(), scale->second.tensor(), 0, false};
+      stored[static_cast<size_t>(t->part)] = {located(t).tensor(), fp8_scales(files, t->name).tensor(), 0, false};
     }
     p->stored = std::move(stored);
   }
@@ -171,35 +142,28 @@ Decoder load_model(const std::string& directory, const Numerics& numerics, bool 
   // Copies are views of their original's memory: the original is read, a copy in the file is compared.
   const auto originals = [&] {
     std::vector<NamedTensor> list = model.named_tensors();
-    std::erase_if(list, [&](const NamedTensor& t) { return !original_of(t.name, config).empty(); });
+    std::erase_if(list, [&](const NamedTensor& t) { return !published_original(t.name, config).empty(); });
     return list;
   };
-  attach_fp8_blocks(model, originals(), tensors);
-  check_memory(model, dtype, directory);
-  model.allocate(dtype);
-  const std::vector<NamedTensor> wanted = originals();
+  // All is checked before memory is asked for.
+  const std::vector<NamedTensor> expected = originals();
   std::vector<std::string> missing, superfluous;
   std::set<std::string> known;
-  for (const NamedTensor& tensor : wanted) {
+  for (const NamedTensor& tensor : expected) {
     known.insert(tensor.name);
-    if (tensor.owner && !tensor.owner->stored.empty()) {
-      known.insert(scale_name(tensor.name));
-      if (training)
-        fail_usage("checkpoint", "tensor '" + tensor.name + "' in '" + directory +
-                                     "' is in FP8 blocks, which are for inference; `fathom convert " + directory +
-                                     " OUT --to hf --dtype bf16` makes a directory to train from");
+    const auto it = tensors.find(tensor.name);
+    if (it == tensors.end()) {
+      missing.push_back(tensor.name);
+      continue;
     }
-    if (!tensors.count(tensor.name)) missing.push_back(tensor.name);
+    check_type_and_shape(tensor, it->second);
+    if (it->second.entry->dtype != DType::kF8E4M3) continue;
+    if (training)
+      fail_usage("checkpoint", "tensor '" + tensor.name + "' in '" + directory +
+                                   "' is in FP8 blocks, which are for inference; `fathom convert " + directory +
+                                   " OUT --to hf --dtype bf16` makes a directory to train from");
+    known.insert(fp8_scales(files, tensor.name).entry->name);
   }
-  for (const auto& [name, located] : tensors) {
-    if (known.count(name) || ends_with(name, ".rotary_emb.inv_freq")) continue;
-    if (const std::string original = original_of(name, config); !original.empty())
-      check_copy(name, located, original, tensors);
-    else
-      superfluous.push_back(name);
-  }
-  for (const NamedTensor& tensor : wanted)
-    if (const auto it = tensors.find(tensor.name); it != tensors.end()) check_type_and_shape(tensor, it->second);
   if (!missing.empty())
     fail_usage("checkpoint",
                "'" + directory + "' lacks " + std::to_string(missing.size()) +
@@ -207,10 +171,21 @@ Decoder load_model(const std::string& directory, const Numerics& numerics, bool 
                    (missing[0].find("layers." + std::to_string(config.num_hidden_layers) + ".") != std::string::npos
                         ? "; without MTP weights set num_nextn_predict_layers to 0"
                         : ""));
+  attach_fp8_blocks(model, expected, files);
+  for (const auto& [name, located] : tensors) {
+    if (known.count(name) || ends_with(name, ".rotary_emb.inv_freq")) continue;
+    if (const std::string original = published_original(name, config); !original.empty())
+      check_copy(name, located, original, tensors);
+    else
+      superfluous.push_back(name);
+  }
   if (!superfluous.empty())
     fail_usage("checkpoint", "'" + directory + "' holds " + std::to_string(superfluous.size()) +
                                  " tensors that config.json knows nothing of: " + some_of(superfluous) +
                                  "; does config.json belong to these files?");
+  check_memory(model, dtype, directory);
+  model.allocate(dtype);
+  const std::vector<NamedTensor> wanted = originals();
 
   parallel_for(static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

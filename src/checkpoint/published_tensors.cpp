@@ -89,4 +89,15 @@ std::vector<PublishedTensor> published_tensors(const ModelConfig& c) {
   return out.take();
 }
 
+std::string published_original(const std::string& name, const ModelConfig& config) {
+  const std::string embedding = "model.embed_tokens.weight", head = config.tie_word_embeddings ? embedding : "lm_head.weight";
+  if (name == "lm_head.weight" && config.tie_word_embeddings) return embedding;
+  for (int64_t i = 0; i < config.num_nextn_predict_layers; ++i) {
+    const std::string layer = "model.layers." + std::to_string(config.num_hidden_layers + i);
+    if (name == layer + ".embed_tokens.weight") return embedding;
+    if (name == layer + ".shared_head.head.weight") return head;
+  }
+  return "";
+}
+
 }  // namespace fathom

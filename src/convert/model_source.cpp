@@ -2,36 +2,25 @@
 
 #include <sys/stat.h>
 
-#include <bit>
-
 #include "base/error.h"
 #include "base/files.h"
 #include "base/utf8.h"
+#include "checkpoint/fp8_scales.h"
 #include "checkpoint/gguf_model.h"
 #include "checkpoint/safetensors.h"
 #include "tensor/format/bf16.h"
+#include "tensor/format/e4m3.h"
 #include "tensor/format/f16.h"
+#include "tensor/format/fp8_block.h"
 
 namespace fathom {
 namespace {
-
-constexpr int64_t kBlock = 128;  // of DeepSeek's FP8 weights, rows and columns
-constexpr char kScaleEnd[] = "_scale_inv";
 
 std::string stamp(const std::string& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return path;
   return path + ":" + std::to_string(info.st_size) + ":" + std::to_string(info.st_mtim.tv_sec) + "." +
          std::to_string(info.st_mtim.tv_nsec) + ";";
-}
-
-float e4m3_value(uint8_t byte) {
-  const int e = byte >> 3 & 15, m = byte & 7;
-  const float magnitude = e == 15 && m == 7 ? std::bit_cast<float>(0x7fc00000u)
-                          : e == 0
-                              ? static_cast<float>(m) * 0x1p-9f
-                              : std::bit_cast<float>(static_cast<uint32_t>(e + 120) << 23 | static_cast<uint32_t>(m) << 20);
-  return byte & 0x80 ? -magnitude : magnitude;
 }
 
 class HfSource : public ModelSource {
@@ -47,9 +36,10 @@ class HfSource : public ModelSource {
         Item item{entry.name, entry.shape, entry.dtype, false, ""};
         if (entry.dtype == DType::kF8E4M3) {
           item.quantised = true;
-          check_scale(entry, file->path());
+          fp8_scales(files_, entry.name);  // are there, with their shape
         }
-        if (entry.name.ends_with(kScaleEnd)) item.scale_of = entry.name.substr(0, entry.name.size() - (sizeof kScaleEnd - 1));
+        if (entry.name.ends_with(kFp8ScaleEnd))
+          item.scale_of = entry.name.substr(0, entry.name.size() - (sizeof kFp8ScaleEnd - 1));
         items_.push_back(std::move(item));
       }
     }
@@ -85,11 +75,11 @@ class HfSource : public ModelSource {
     } else if (item.dtype == DType::kF16) {
       for (int64_t i = 0; i < n; ++i) to[i] = to_float(reinterpret_cast<const f16*>(from)[i]);
     } else if (item.dtype == DType::kF8E4M3) {
-      const Tensor scale = files_.tensors().at(item.name + kScaleEnd).tensor();
+      const Tensor scale = fp8_scales(files_, item.name).tensor();
       for (int64_t r = begin; r < end; ++r) {
-        const float* scales = scale.row<float>(r / kBlock);
+        const float* scales = scale.row<float>(r / kFp8Block);
         const uint8_t* bytes = reinterpret_cast<const uint8_t*>(from) + (r - begin) * width;
-        for (int64_t c = 0; c < width; ++c) *to++ = e4m3_value(bytes[c]) * scales[c / kBlock];
+        for (int64_t c = 0; c < width; ++c) *to++ = e4m3_to_float(bytes[c]) * scales[c / kFp8Block];
       }
     } else {
       fail_usage("convert", "tensor '" + printable(item.name) + "' has type " + std::string(dtype_name(item.dtype)) +
@@ -98,17 +88,6 @@ class HfSource : public ModelSource {
   }
 
  private:
-  void check_scale(const SafetensorsFile::Entry& entry, const std::string& path) const {
-    const auto it = files_.tensors().find(entry.name + kScaleEnd);
-    const std::string where = "tensor '" + printable(entry.name) + "' in " + path;
-    if (entry.shape.size() != 2) fail_usage("convert", where + " is F8_E4M3 and no matrix");
-    if (it == files_.tensors().end()) fail_usage("convert", where + " is F8_E4M3, but its " + kScaleEnd + " is missing");
-    const auto& scale = *it->second.entry;
-    const std::vector<int64_t> shape = {(entry.shape[0] + kBlock - 1) / kBlock, (entry.shape[1] + kBlock - 1) / kBlock};
-    if (scale.dtype != DType::kF32 || scale.shape != shape)
-      fail_usage("convert", "tensor '" + printable(scale.name) + "' is " + std::string(dtype_name(scale.dtype)) + " " +
-                                shape_text(scale.shape) + "; expected is F32 " + shape_text(shape));
-  }
   SafetensorsDirectory files_;
 };
 

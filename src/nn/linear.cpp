@@ -6,14 +6,18 @@
 
 namespace fathom {
 
-PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, Compute compute) {
-  if (p.stored.empty()) return PackedMatrix::pack(p.value, compute);
-  PackedMatrix packed =
-      PackedMatrix::pack(std::span(p.stored).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), compute);
+PackedMatrix pack_blocks(const Parameter& p, const std::string& which, std::span<const WeightPart> parts, Compute compute) {
+  PackedMatrix packed = PackedMatrix::pack(parts, compute);
   if (packed.has_nan())
-    fail_usage("checkpoint", "part " + std::to_string(begin) + " of '" + p.name +
+    fail_usage("checkpoint", which + " of '" + p.name +
                                  "' (FP8 blocks) holds a NaN or a weight_scale_inv that is not finite; is the file damaged?");
   return packed;
+}
+
+PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, Compute compute) {
+  if (p.stored.empty()) return PackedMatrix::pack(p.value, compute);
+  return pack_blocks(p, "part " + std::to_string(begin),
+                     std::span(p.stored).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), compute);
 }
 
 Linear::Linear(std::vector<Part> parts, int64_t in, bool with_bias) : parts_(std::move(parts)) {
@@ -55,7 +59,6 @@ void Linear::collect_named(std::vector<NamedTensor>& tensors) const {
     tensors.push_back(named_rows(weight, part.name + ".weight", begin, begin + part.rows));
     tensors.back().owner = &weight;
     tensors.back().part = index++;
-    tensors.back().shape = {part.rows, in()};
     if (has_bias()) tensors.push_back(named_rows(bias, part.name + ".bias", begin, begin + part.rows));
     begin += part.rows;
   }

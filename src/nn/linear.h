@@ -1,5 +1,6 @@
 // y = x W^T (+ b): one fused weight with the published names of its parts, its packed copy, and the three roles apart.
 #pragma once
+#include <span>
 #include <string>
 #include <vector>
 
@@ -9,8 +10,10 @@
 
 namespace fathom {
 
-// A Parameter's published parts [begin, end), packed: from FP8 blocks where it holds such, else `value` of rank 2, whole. Error
-// that names the first part for a NaN among the bytes or a scale that is not finite.
+// FP8 blocks of the Parameter `p`, packed. Error that names `p` and `which` for a NaN among the bytes or a scale that is not
+// finite.
+PackedMatrix pack_blocks(const Parameter& p, const std::string& which, std::span<const WeightPart> parts, Compute compute);
+// A Parameter's published parts [begin, end), packed: from FP8 blocks where it holds such, else `value` of rank 2, whole.
 PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, Compute compute);
 
 class Linear {

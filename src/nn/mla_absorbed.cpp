@@ -80,11 +80,9 @@ void Mla::prepack_absorbed_blocks(Compute compute) {
       fail_usage("model", "head " + std::to_string(h) + " of '" + kv_up_->weight.name + "' lies across two FP8 blocks (rows " +
                               std::to_string(first) + " to " + std::to_string(first + s_.nope) +
                               "), so the absorbed formula cannot compute on them; use --mla expanded");
-    packed_uk_.push_back(PackedMatrix::pack({&uk, 1}, compute));
-    packed_uv_.push_back(PackedMatrix::pack({&uv, 1}, compute));
-    if (packed_uk_.back().has_nan() || packed_uv_.back().has_nan())
-      fail_usage("checkpoint", "'" + kv_up_->weight.name +
-                                   "' (FP8 blocks) holds a NaN or a weight_scale_inv that is not finite; is the file damaged?");
+    const std::string head = "head " + std::to_string(h);
+    packed_uk_.push_back(pack_blocks(kv_up_->weight, head, {&uk, 1}, compute));
+    packed_uv_.push_back(pack_blocks(kv_up_->weight, head, {&uv, 1}, compute));
   }
 }
 

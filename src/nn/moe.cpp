@@ -104,10 +104,10 @@ void Moe::collect_named(std::vector<NamedTensor>& tensors) const {
     const std::string name = prefix_ + ".experts." + std::to_string(e);
     const Tensor value = expert(gate_up_.value, e), grad = expert(gate_up_.grad, e);
     const Shape up = {width, gate_up_.shape[2]}, down = {down_.shape[1], width};
-    tensors.push_back({name + ".gate_proj.weight", rows(value, 0, width), rows(grad, 0, width), &gate_up_, 2 * e, up});
+    tensors.push_back({name + ".gate_proj.weight", rows(value, 0, width), rows(grad, 0, width), up, &gate_up_, 2 * e});
     tensors.push_back(
-        {name + ".up_proj.weight", rows(value, width, 2 * width), rows(grad, width, 2 * width), &gate_up_, 2 * e + 1, up});
-    tensors.push_back({name + ".down_proj.weight", expert(down_.value, e), expert(down_.grad, e), &down_, e, down});
+        {name + ".up_proj.weight", rows(value, width, 2 * width), rows(grad, width, 2 * width), up, &gate_up_, 2 * e + 1});
+    tensors.push_back({name + ".down_proj.weight", expert(down_.value, e), expert(down_.grad, e), down, &down_, e});
   }
   if (shared_) shared_->collect_named(tensors);
 }

@@ -38,19 +38,30 @@ struct Parameter {
 // A published tensor: a view into a Parameter, [out, in] as in the checkpoint.
 struct NamedTensor {
   std::string name;
-  Tensor value;
-  Tensor grad{};  // empty where not trained
-  // Of a linear layer's weight, which may be computed on as it is stored: the Parameter, which of its parts, the part's shape.
+  Tensor value;  // empty until the Parameter has one
+  Tensor grad;   // empty where not trained
+  Shape shape;   // known before `value`
+  // Of a linear layer's weight, which may be computed on as it is stored: the Parameter, and which of its parts this is.
   const Parameter* owner = nullptr;
   int64_t part = 0;
-  Shape shape{};
 };
 
 // Rows [begin, end) of a Parameter of rank 1 or 2 under a published name.
 inline NamedTensor named_rows(const Parameter& p, const std::string& name, int64_t begin, int64_t end) {
-  return {name, p.value.defined() ? p.value.slice_rows(begin, end) : Tensor(),
-          p.grad.defined() ? p.grad.slice_rows(begin, end) : Tensor()};
+  NamedTensor t;
+  t.name = name;
+  if (p.value.defined()) t.value = p.value.slice_rows(begin, end);
+  if (p.grad.defined()) t.grad = p.grad.slice_rows(begin, end);
+  t.shape = p.shape.rank() == 1 ? Shape{end - begin} : Shape{end - begin, p.shape[1]};
+  return t;
 }
-inline NamedTensor named_whole(const Parameter& p) { return {p.name, p.value, p.grad}; }
+inline NamedTensor named_whole(const Parameter& p) {
+  NamedTensor t;
+  t.name = p.name;
+  t.value = p.value;
+  t.grad = p.grad;
+  t.shape = p.shape;
+  return t;
+}
 
 }  // namespace fathom
