@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "checkpoint/generation_config.h"
 #include "tensor/format/dequantize.h"
 #include "tensor/format/f16.h"
 
@@ -249,11 +250,7 @@ void GgufModel::read_into(const std::string& published, Tensor to) const {
 
 std::string GgufModel::generation_json() const {
   if (const auto text = file_.text("fathom.generation_config")) return *text;
-  Json json = Json::object();
-  if (config_.bos_token_id >= 0) json["bos_token_id"] = config_.bos_token_id;
-  if (config_.eos_token_ids.size() == 1) json["eos_token_id"] = config_.eos_token_ids[0];
-  if (config_.eos_token_ids.size() > 1) json["eos_token_id"] = config_.eos_token_ids;
-  if (config_.pad_token_id >= 0) json["pad_token_id"] = config_.pad_token_id;
+  Json json = generation_config(config_);
   for (const auto& [name, key] : {std::pair{"temperature", "temp"}, {"top_p", "top_p"}, {"min_p", "min_p"}})
     if (const auto value = file_.number(std::string("general.sampling.") + key)) json[name] = *value;
   if (const auto value = file_.integer("general.sampling.top_k")) json["top_k"] = *value;

@@ -12,6 +12,7 @@
 #include "base/thread_pool.h"
 #include "base/utf8.h"
 #include "checkpoint/fp8_scales.h"
+#include "checkpoint/generation_config.h"
 #include "checkpoint/gguf_file.h"
 #include "checkpoint/gguf_load.h"
 #include "checkpoint/published_tensors.h"
@@ -222,12 +223,7 @@ void save_model(Decoder& model, const std::string& directory, DType dtype, const
     write_file_atomic(directory + "/generation_config.json", read_file(tokenizer_directory + "/generation_config.json"));
     return;
   }
-  Json generation = Json::object();
-  if (config.bos_token_id >= 0) generation["bos_token_id"] = config.bos_token_id;
-  if (config.eos_token_ids.size() == 1) generation["eos_token_id"] = config.eos_token_ids[0];
-  if (config.eos_token_ids.size() > 1) generation["eos_token_id"] = config.eos_token_ids;
-  if (config.pad_token_id >= 0) generation["pad_token_id"] = config.pad_token_id;
-  write_file_atomic(directory + "/generation_config.json", generation.dump(2) + "\n");
+  write_file_atomic(directory + "/generation_config.json", generation_config(config).dump(2) + "\n");
 }
 
 }  // namespace fathom

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "checkpoint/safetensors_shard.h"
 #include "tensor/format/bf16.h"
 
 namespace fathom {
@@ -160,7 +161,7 @@ Tensor SafetensorsFile::tensor(const Entry& entry) const {
 namespace {
 
 // One row in the written type.
-void write_row(AtomicFile& file, const Tensor& tensor, int64_t row, DType dtype, std::vector<std::byte>& scratch) {
+void write_row(SafetensorsShard& file, const Tensor& tensor, int64_t row, DType dtype, std::vector<std::byte>& scratch) {
   const int64_t n = tensor.row_size();
   if (tensor.dtype() == dtype) {
     const int64_t size = dtype_bytes(dtype);
@@ -183,52 +184,23 @@ void write_row(AtomicFile& file, const Tensor& tensor, int64_t row, DType dtype,
 
 uint32_t write_safetensors(const std::string& path, const std::vector<SafetensorsItem>& items,
                            const std::map<std::string, std::string>& metadata) {
-  std::vector<const SafetensorsItem*> order;
-  for (const auto& item : items) order.push_back(&item);
-  std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) { return dtype_bytes(a->dtype) > dtype_bytes(b->dtype); });
-
-  const auto text = [&](const std::string& s) {
-    if (first_invalid_utf8(s) >= 0) fail("safetensors", "cannot write '" + path + "': '" + printable(s) + "' is not UTF-8");
-    return Json(s).dump();
-  };
-  std::string header = "{", separator;
-  if (!metadata.empty()) {
-    header += "\"__metadata__\":{";
-    for (const auto& [key, value] : metadata) {
-      header += separator + text(key) + ":" + text(value);
-      separator = ",";
-    }
-    header += "}";
+  std::vector<ShardEntry> entries;
+  std::map<std::string, const SafetensorsItem*> by_name;
+  for (const auto& item : items) {
+    CHECK(item.tensor.defined());
+    const auto dims = item.tensor.shape().dims();
+    entries.push_back({item.name, item.dtype, {dims.begin(), dims.end()}});
+    by_name[item.name] = &item;
   }
-  int64_t at = 0;
-  std::map<std::string, bool> seen;
-  for (const SafetensorsItem* item : order) {
-    CHECK(item->tensor.defined());
-    CHECK(seen.emplace(item->name, true).second && "tensor names are unique");
-    const Shape& shape = item->tensor.shape();
-    const int64_t bytes = shape.numel() * dtype_bytes(item->dtype);
-    header += separator + text(item->name) + ":{\"dtype\":\"" + std::string(dtype_name(item->dtype)) + "\",\"shape\":[";
-    for (int i = 0; i < shape.rank(); ++i) header += (i ? "," : "") + std::to_string(shape[i]);
-    header += "],\"data_offsets\":[" + std::to_string(at) + "," + std::to_string(at + bytes) + "]}";
-    separator = ",";
-    at += bytes;
-  }
-  header += "}";
-  header.append((8 - header.size() % 8) % 8, ' ');  // the data begins at a multiple of 8
-
-  AtomicFile file(path);
-  unsigned char length[8];
-  for (int i = 0; i < 8; ++i) length[i] = static_cast<unsigned char>(header.size() >> (8 * i));
-  file.write(length, 8);
-  file.write(header.data(), static_cast<int64_t>(header.size()));
+  sort_for_shard(entries);
+  SafetensorsShard shard(path, entries, metadata);
   std::vector<std::byte> scratch;
-  for (const SafetensorsItem* item : order) {
-    if (item->tensor.numel() == 0) continue;
-    const int64_t rows = item->tensor.rows();
-    for (int64_t row = 0; row < rows; ++row) write_row(file, item->tensor, row, item->dtype, scratch);
+  for (const ShardEntry& entry : entries) {
+    const Tensor& tensor = by_name.at(entry.name)->tensor;
+    if (tensor.numel() == 0) continue;
+    for (int64_t row = 0; row < tensor.rows(); ++row) write_row(shard, tensor, row, entry.dtype, scratch);
   }
-  file.commit();
-  return file.crc32();
+  return shard.commit();
 }
 
 }  // namespace fathom

@@ -1,9 +1,12 @@
 #include "checkpoint/safetensors_shard.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/check.h"
+#include "base/error.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 namespace fathom {
 
@@ -21,25 +24,31 @@ void sort_for_shard(std::vector<ShardEntry>& entries) {
 SafetensorsShard::SafetensorsShard(const std::string& path, const std::vector<ShardEntry>& entries,
                                    const std::map<std::string, std::string>& metadata)
     : file_(path) {
+  const auto text = [&](const std::string& s) {
+    if (first_invalid_utf8(s) >= 0) fail("safetensors", "cannot write '" + path + "': '" + printable(s) + "' is not UTF-8");
+    return Json(s).dump();
+  };
   std::string header = "{", separator;
   if (!metadata.empty()) {
     header += "\"__metadata__\":{";
     for (const auto& [key, value] : metadata) {
-      header += separator + Json(key).dump() + ":" + Json(value).dump();
+      header += separator + text(key) + ":" + text(value);
       separator = ",";
     }
     header += "}";
   }
   int64_t at = 0;
+  std::set<std::string> seen;
   for (const ShardEntry& entry : entries) {
-    header += separator + Json(entry.name).dump() + ":{\"dtype\":\"" + std::string(dtype_name(entry.dtype)) + "\",\"shape\":[";
+    CHECK(seen.insert(entry.name).second && "tensor names are unique");
+    header += separator + text(entry.name) + ":{\"dtype\":\"" + std::string(dtype_name(entry.dtype)) + "\",\"shape\":[";
     for (size_t i = 0; i < entry.shape.size(); ++i) header += (i ? "," : "") + std::to_string(entry.shape[i]);
     header += "],\"data_offsets\":[" + std::to_string(at) + "," + std::to_string(at + entry.bytes()) + "]}";
     separator = ",";
     at += entry.bytes();
   }
   header += "}";
-  header.append((8 - header.size() % 8) % 8, ' ');
+  header.append((8 - header.size() % 8) % 8, ' ');  // the data begins at a multiple of 8
   unsigned char length[8];
   for (int i = 0; i < 8; ++i) length[i] = static_cast<unsigned char>(header.size() >> (8 * i));
   file_.write(length, 8);
@@ -47,9 +56,10 @@ SafetensorsShard::SafetensorsShard(const std::string& path, const std::vector<Sh
   expected_ = file_.written() + at;
 }
 
-void SafetensorsShard::commit() {
+uint32_t SafetensorsShard::commit() {
   CHECK(file_.written() == expected_);
   file_.commit();
+  return file_.crc32();
 }
 
 }  // namespace fathom

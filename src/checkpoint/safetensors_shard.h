@@ -23,7 +23,7 @@ class SafetensorsShard {
   SafetensorsShard(const std::string& path, const std::vector<ShardEntry>& entries,
                    const std::map<std::string, std::string>& metadata);
   void write(const void* data, int64_t bytes) { file_.write(data, bytes); }
-  void commit();  // CHECKs that every byte was written
+  uint32_t commit();  // CHECKs that every byte was written; the CRC-32 of the file
 
  private:
   AtomicFile file_;

@@ -10,12 +10,12 @@
 
 namespace fathom {
 
-std::string config_for(const std::string& config_json, const std::string& torch_dtype, bool keep_fp8, bool keep_mtp) {
+std::string config_for(const std::string& config_json, const std::string& torch_dtype, bool keep_mtp) {
   Json json = parse_json(config_json, "config.json");
   bool changed = false;
   const char* key = json.contains("dtype") && !json.contains("torch_dtype") ? "dtype" : "torch_dtype";
   if (!torch_dtype.empty() && (!json.contains(key) || json.at(key) != torch_dtype)) json[key] = torch_dtype, changed = true;
-  if (!keep_fp8 && json.contains("quantization_config")) json.erase("quantization_config"), changed = true;
+  if (json.contains("quantization_config")) json.erase("quantization_config"), changed = true;
   if (!keep_mtp && json.contains("num_nextn_predict_layers") && json.at("num_nextn_predict_layers") != 0)
     json["num_nextn_predict_layers"] = 0, changed = true;
   return changed ? json.dump(2) + "\n" : config_json;
@@ -39,9 +39,8 @@ ConvertReport convert_model(const ConvertOptions& options) {
   if (file_exists(options.to) || is_directory(options.to))
     fail_usage("convert", "'" + printable(options.to) + "' exists; remove it or give another name");
   const auto source = ModelSource::open(options.from);
-  const ConvertReport report = options.format == ConvertOptions::Format::kGguf ? convert_to_gguf(*source, options)
-                                                                               : convert_to_directory(*source, options);
-  return report;
+  return options.format == ConvertOptions::Format::kGguf ? convert_to_gguf(*source, options)
+                                                         : convert_to_directory(*source, options);
 }
 
 }  // namespace fathom

@@ -29,8 +29,9 @@ ConvertReport convert_model(const ConvertOptions& options);
 ConvertReport convert_to_gguf(const ModelSource& source, const ConvertOptions& options);
 ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptions& options);
 
-// config.json with another torch_dtype, and without what no longer holds; the text itself where nothing changes.
-std::string config_for(const std::string& config_json, const std::string& torch_dtype, bool keep_fp8, bool keep_mtp);
+// config.json with another torch_dtype (empty: its own), and without what no longer holds: quantization_config, the MTP layer
+// unless kept. The text itself where nothing changes.
+std::string config_for(const std::string& config_json, const std::string& torch_dtype, bool keep_mtp);
 // Error (usage) naming the tensor where a value is not finite, or larger than `largest`.
 void check_values(const std::string& tensor, const float* values, int64_t n, float largest, const char* type);
 

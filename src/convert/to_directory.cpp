@@ -152,7 +152,6 @@ ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptio
   }
 
   Progress progress("convert", total / kMiB + 1, "MiB");
-  Json map = Json::object();
   int64_t done = 0;
   std::string index_entries;
   for (size_t i = 0; i < shards.size(); ++i) {
@@ -160,11 +159,10 @@ ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptio
     for (const ShardEntry& entry : shards[i])
       index_entries += (index_entries.empty() ? "" : ",\n    ") + Json(entry.name).dump() + ": \"" + shard_name(i) + "\"";
     const bool there = file_exists(path);  // shards appear whole
-    std::map<std::string, std::string> metadata = source.metadata;
     if (there) {
       for (const ShardEntry& entry : shards[i]) done += entry.bytes();
     } else {
-      SafetensorsShard shard(path, shards[i], metadata);
+      SafetensorsShard shard(path, shards[i], source.metadata);
       for (const ShardEntry& entry : shards[i]) {
         if (stop_requested()) {
           report.stopped = true;
@@ -183,9 +181,8 @@ ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptio
     write_file_atomic(partial + "/model.safetensors.index.json",
                       "{\n  \"metadata\": {\"total_size\": " + std::to_string(total) + "},\n  \"weight_map\": {\n    " +
                           index_entries + "\n  }\n}\n");
-  const bool keep_fp8 = torch_dtype.empty();
   write_file_atomic(partial + "/config.json",
-                    torch_dtype.empty() ? source.config_json : config_for(source.config_json, torch_dtype, keep_fp8, true));
+                    torch_dtype.empty() ? source.config_json : config_for(source.config_json, torch_dtype, true));
   for (const std::string& path : source.small_files)
     write_file_atomic(partial + path.substr(path.rfind('/')), read_file(path, int64_t{1} << 30));
   if (source.is_gguf()) {

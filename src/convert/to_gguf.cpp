@@ -228,8 +228,7 @@ ConvertReport convert_to_gguf(const ModelSource& source, const ConvertOptions& o
   if (is_block(wanted) || !fallbacks.empty()) metadata.u32("general.quantization_version", 2);
   add_sampling(source.generation_json, metadata);
   const std::string torch_dtype = wanted == GgmlType::kF32 ? "float32" : wanted == GgmlType::kF16 ? "float16" : "bfloat16";
-  metadata.string("fathom.config",
-                  config_for(source.config_json, fp8 || !is_block(wanted) ? torch_dtype : "", false, options.mtp));
+  metadata.string("fathom.config", config_for(source.config_json, fp8 || !is_block(wanted) ? torch_dtype : "", options.mtp));
   if (!source.generation_json.empty()) metadata.string("fathom.generation_config", source.generation_json);
   if (!source.tokenizer.tokenizer_json.empty())
     metadata.append(gguf_tokenizer_metadata(source.tokenizer, config.vocab_size, report.warnings));
