@@ -132,7 +132,7 @@ TEST(ConvertProgram, LlamaCppContinuesAsWeDo) {
     const std::string source = fixtures_folder() + "/models/" + model, gguf = folder / (std::string(model) + ".gguf");
     if (!is_directory(source)) continue;
     run(folder, {"convert", source, gguf, "--to", "gguf", "--dtype", "f32"});
-    const auto tokenizer = read_model_tokenizer(gguf);
+    const auto tokenizer = ModelFiles(gguf).tokenizer();
     ASSERT_TRUE(tokenizer);
     for (const char* prompt : {"It was the best of times", "A man in the"}) {
       const std::string out = folder / "llama.txt";

@@ -24,7 +24,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         Tokenizer::from_text(files->tokenizer_json, files->tokenizer_config, "fuzz");
     } catch (const Error&) {
     }
-    const GgufModel model = GgufModel::from_file(file);
+    const GgufModel model = GgufModel::from_file(std::make_shared<const GgufFile>(file));
     for (const auto& tensor : model.tensors()) {
       int64_t n = 1;
       for (const int64_t s : tensor.shape) n *= s;

@@ -5,12 +5,9 @@
 
 #include "base/log.h"
 #include "base/thread_pool.h"
-#include "checkpoint/gguf_model.h"
 
 namespace fathom {
-
-Decoder load_gguf_model(const std::string& path, const Numerics& numerics) {
-  const GgufModel source = GgufModel::open(path);
+Decoder load_gguf_model(const GgufModel& source, const Numerics& numerics) {
   const DType dtype = compute_dtype(numerics.compute);
   Decoder model(source.config(), numerics);
   model.allocate(dtype);
@@ -25,8 +22,8 @@ Decoder load_gguf_model(const std::string& path, const Numerics& numerics) {
   std::erase_if(wanted, [&](const NamedTensor& t) { return !published_original(t.name, source.config()).empty(); });
   for (const NamedTensor& t : wanted) CHECK(there.count(t.name) && "named_tensors() and published_tensors() agree");
   if (quantised)
-    log_info("'" + path + "' (" + source.summary() + "): quantised tensors are expanded to " + std::string(dtype_name(dtype)) +
-             " in memory");
+    log_info("'" + source.file().path() + "' (" + source.summary() + "): quantised tensors are expanded to " +
+             std::string(dtype_name(dtype)) + " in memory");
   parallel_for(static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       source.read_into(wanted[static_cast<size_t>(i)].name, wanted[static_cast<size_t>(i)].value);

@@ -64,22 +64,22 @@ GgufModel::Source GgufModel::source_of(const std::string& published) const {
   const PublishedTensor& tensor = tensors_[it->second];
   const GgufPlace place = gguf_place(config_, published);
   Source source;
-  source.main = file_.find(place.tensor);
+  source.main = file_->find(place.tensor);
   if (!source.main && place.is_kv_b()) {
-    source.keys = file_.find(place.key_tensor);
-    source.values = file_.find(place.value_tensor);
+    source.keys = file_->find(place.key_tensor);
+    source.values = file_->find(place.value_tensor);
   }
   if (place.expert >= 0) source.first_row = place.expert * tensor.shape[0];
   if (place.permuted_heads > 0) source.permuted_dim = tensor.shape[0] / place.permuted_heads;
   return source;
 }
 
-GgufModel GgufModel::open(const std::string& path) { return from_file(GgufFile::open(path)); }
+GgufModel GgufModel::open(const std::string& path) { return from_file(std::make_shared<const GgufFile>(GgufFile::open(path))); }
 
-GgufModel GgufModel::from_file(GgufFile file) {
+GgufModel GgufModel::from_file(std::shared_ptr<const GgufFile> file) {
   GgufModel model;
   model.file_ = std::move(file);
-  const GgufFile& f = model.file_;
+  const GgufFile& f = *model.file_;
   if (f.integer("split.count").value_or(1) > 1)
     f.refuse("split.count", "the model is split over several files, which is not supported; join them first");
   model.config_ = config_from_gguf(f);
@@ -178,9 +178,9 @@ Tensor GgufModel::read(const std::string& published) const {
   const DType dtype = dtype_of(source.type());
   if (source.main && is_plain(source.main->type) && source.permuted_dim == 0) {
     const int64_t skip = source.first_row * source.main->row_bytes();
-    std::byte* at = const_cast<std::byte*>(file_.data(*source.main)) + skip;
+    std::byte* at = const_cast<std::byte*>(file_->data(*source.main)) + skip;
     if (reinterpret_cast<uintptr_t>(at) % static_cast<uintptr_t>(dtype_bytes(dtype)) == 0)
-      return Tensor::wrap(at, shape, dtype, file_.keep_alive());
+      return Tensor::wrap(at, shape, dtype, file_->keep_alive());
   }
   Tensor to = Tensor::empty(shape, dtype);
   read_into(published, to);
@@ -192,7 +192,7 @@ void GgufModel::read_rows(const std::string& published, int64_t begin, int64_t e
   const PublishedTensor& tensor = tensors_[by_name_.at(published)];
   const int64_t width = tensor.shape.back();
   const auto row_of = [&](const GgufFile::Entry& entry, int64_t from, float* out) {
-    dequantize_row(entry.type, file_.data(entry) + from * entry.row_bytes(), width, out);
+    dequantize_row(entry.type, file_->data(entry) + from * entry.row_bytes(), width, out);
   };
   const int64_t nope = config_.qk_nope_head_dim, v = config_.v_head_dim;
   std::vector<float> key(static_cast<size_t>(source.keys ? width * nope : 0));
@@ -209,7 +209,7 @@ void GgufModel::read_rows(const std::string& published, int64_t begin, int64_t e
     }
     if (head != head_there)  // keys are stored transposed: [latent, nope] of each head
       for (int64_t l = 0; l < width; ++l)
-        dequantize_row(source.keys->type, file_.data(*source.keys) + (head * width + l) * source.keys->row_bytes(), nope,
+        dequantize_row(source.keys->type, file_->data(*source.keys) + (head * width + l) * source.keys->row_bytes(), nope,
                        key.data() + l * nope);
     head_there = head;
     for (int64_t l = 0; l < width; ++l) to[l] = key[static_cast<size_t>(l * nope + i)];
@@ -225,7 +225,7 @@ void GgufModel::read_into(const std::string& published, Tensor to) const {
   const bool raw = is_plain(source.type()) && to.dtype() == dtype_of(source.type());
   std::vector<float> values(static_cast<size_t>(width));
   const auto copy_row = [&](const GgufFile::Entry& entry, int64_t from, int64_t row) {
-    const std::byte* at = file_.data(entry) + from * entry.row_bytes();
+    const std::byte* at = file_->data(entry) + from * entry.row_bytes();
     if (raw && entry.type == source.type()) {
       std::memcpy(to.raw() + row * to.row_stride() * dtype_bytes(to.dtype()), at, static_cast<size_t>(entry.row_bytes()));
       return;
@@ -249,15 +249,15 @@ void GgufModel::read_into(const std::string& published, Tensor to) const {
 }
 
 std::string GgufModel::generation_json() const {
-  if (const auto text = file_.text("fathom.generation_config")) return *text;
+  if (const auto text = file_->text("fathom.generation_config")) return *text;
   Json json = generation_config(config_);
   for (const auto& [name, key] : {std::pair{"temperature", "temp"}, {"top_p", "top_p"}, {"min_p", "min_p"}})
-    if (const auto value = file_.number(std::string("general.sampling.") + key)) json[name] = *value;
-  if (const auto value = file_.integer("general.sampling.top_k")) json["top_k"] = *value;
+    if (const auto value = file_->number(std::string("general.sampling.") + key)) json[name] = *value;
+  if (const auto value = file_->integer("general.sampling.top_k")) json["top_k"] = *value;
   if (json.contains("temperature") || json.contains("top_p")) json["do_sample"] = true;
   return json.dump(2) + "\n";
 }
 
-std::string GgufModel::summary() const { return types_of(file_); }
+std::string GgufModel::summary() const { return types_of(*file_); }
 
 }  // namespace fathom

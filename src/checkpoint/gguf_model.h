@@ -1,6 +1,7 @@
 // A model in a GGUF file, seen under its published names: config, tensors in published order of rows, tokenizer.
 #pragma once
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,9 +19,9 @@ class GgufModel {
  public:
   // Checks that every tensor of the model is there with its shape, and none besides.
   static GgufModel open(const std::string& path);
-  static GgufModel from_file(GgufFile file);
+  static GgufModel from_file(std::shared_ptr<const GgufFile> file);
 
-  const GgufFile& file() const { return file_; }
+  const GgufFile& file() const { return *file_; }
   const ModelConfig& config() const { return config_; }
   const std::vector<PublishedTensor>& tensors() const { return tensors_; }
   GgmlType stored_type(const std::string& published) const;
@@ -38,7 +39,7 @@ class GgufModel {
  private:
   struct Source;
   Source source_of(const std::string& published) const;
-  GgufFile file_;
+  std::shared_ptr<const GgufFile> file_;
   ModelConfig config_;
   std::string config_json_;
   std::vector<PublishedTensor> tensors_;

@@ -122,7 +122,7 @@ TEST(GgufModel, TokenizerIsTheCheckpoints) {
   NEED_FIXTURES();
   const std::string text = "The year 2024: it's 12345 tokens,\n\n  naïve café 你好 — \t(x+y)=z <think>\r\n🐎";
   for (const Fixture& f : fixtures()) {
-    const auto ours = read_model_tokenizer(f.file);
+    const auto ours = ModelFiles(f.file).tokenizer();
     ASSERT_TRUE(ours);
     const Tokenizer wanted = Tokenizer::from_directory(f.directory);
     for (const auto specials : {Tokenizer::Specials::kAsText, Tokenizer::Specials::kRecognise})
@@ -135,6 +135,31 @@ TEST(GgufModel, TokenizerIsTheCheckpoints) {
   }
 }
 
+// One open serves a whole command: the file may be gone behind it.
+TEST(ModelFiles, AGgufFileIsOpenedOnce) {
+  NEED_FIXTURES();
+  const Fixture f = fixtures().front();
+  TestFolder folder;
+  const std::string path = folder / "model.gguf";
+  write_file_atomic(path, read_file(f.file));
+  const ModelFiles files(path);
+  remove_tree(path);
+  EXPECT_EQ(files.config().vocab_size, ModelFiles(f.directory).config().vocab_size);
+  EXPECT_EQ(files.generation_json(), ModelFiles(f.file).generation_json());
+  EXPECT_TRUE(files.tokenizer());
+  EXPECT_FALSE(files.tokenizer_files().tokenizer_json.empty());
+  EXPECT_TRUE(load_model(files, Numerics{}, /*training=*/false).prepacked());
+}
+
+TEST(ModelFiles, SaysWhatWasExpected) {
+  TestFolder folder;
+  EXPECT_NE(error_of([&] { ModelFiles(folder / "none"); }).find("there is no '"), std::string::npos);
+  write_file_atomic(folder / "text", "no model");
+  EXPECT_NE(error_of([&] { ModelFiles(folder / "text"); }).find("no GGUF file"), std::string::npos);
+  EXPECT_NE(error_of([&] { ModelFiles(folder.path()).config(); }).find("no config.json"), std::string::npos);
+  EXPECT_FALSE(ModelFiles(folder.path()).tokenizer());
+}
+
 TEST(GgufModel, RefusesByName) {
   NEED_FIXTURES();
   for (const Fixture& f : fixtures()) {
@@ -145,8 +170,10 @@ TEST(GgufModel, RefusesByName) {
       const size_t at = lied.find(from);
       EXPECT_NE(at, std::string::npos) << from;
       lied.replace(at, from.size(), to);
-      return error_of(
-          [&] { GgufModel::from_file(GgufFile::from_bytes(std::as_bytes(std::span(lied.data(), lied.size())), "test")); });
+      return error_of([&] {
+        const auto view = std::as_bytes(std::span(lied.data(), lied.size()));
+        GgufModel::from_file(std::make_shared<const GgufFile>(GgufFile::from_bytes(view, "test")));
+      });
     };
     EXPECT_NE(message("blk.0.ffn_norm.weight", "blk.0.ffn_nomr.weight").find("blk.0.ffn_norm.weight"), std::string::npos);
     EXPECT_NE(message("llama.embedding_length", "llama.embedding_lengty").find("llama.embedding_length"), std::string::npos);

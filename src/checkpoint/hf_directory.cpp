@@ -13,7 +13,6 @@
 #include "base/utf8.h"
 #include "checkpoint/fp8_scales.h"
 #include "checkpoint/generation_config.h"
-#include "checkpoint/gguf_file.h"
 #include "checkpoint/gguf_load.h"
 #include "checkpoint/published_tensors.h"
 #include "checkpoint/safetensors.h"
@@ -77,11 +76,11 @@ void check_memory(Decoder& model, DType dtype, const std::string& directory) {
 using Located = SafetensorsDirectory::Located;
 
 // quantization_config of a release in FP8 blocks; absent is fine. Another scheme is an error, not a guess.
-void check_quantization(const std::string& directory) {
-  const Json config = read_json_file(directory + "/config.json");
+void check_quantization(const ModelFiles& files) {
+  const Json config = parse_json(files.config_json(), files.path() + "/config.json");
   const auto it = config.find("quantization_config");
   if (it == config.end() || it->is_null()) return;
-  const std::string where = directory + "/config.json: quantization_config";
+  const std::string where = files.path() + "/config.json: quantization_config";
   if (!it->is_object()) fail_usage("checkpoint", where + " must be an object");
   const auto text = [&](const char* name) {
     const auto field = it->find(name);
@@ -126,19 +125,19 @@ void attach_fp8_blocks(Decoder& model, const std::vector<NamedTensor>& wanted, c
 
 }  // namespace
 
-Decoder load_model(const std::string& directory, const Numerics& numerics, bool training) {
-  if (is_gguf_file(directory)) {
+Decoder load_model(const ModelFiles& model_files, const Numerics& numerics, bool training) {
+  const std::string& directory = model_files.path();
+  if (model_files.is_gguf()) {
     if (training)
       fail_usage("checkpoint",
                  "'" + directory + "' is a GGUF file; training needs a Hugging Face directory: fathom convert makes one");
-    return load_gguf_model(directory, numerics);
+    return load_gguf_model(model_files.gguf(), numerics);
   }
-  if (!is_directory(directory)) fail_usage("checkpoint", "'" + directory + "' is no folder; give a model directory");
-  const ModelConfig config = ModelConfig::from_file(directory + "/config.json");
-  const SafetensorsDirectory files = SafetensorsDirectory::open(directory);
+  const ModelConfig& config = model_files.config();
+  const SafetensorsDirectory& files = model_files.tensors();
   const auto& tensors = files.tensors();
   const DType dtype = training ? DType::kF32 : compute_dtype(numerics.compute);
-  check_quantization(directory);
+  check_quantization(model_files);
   Decoder model(config, numerics);
   // Copies are views of their original's memory: the original is read, a copy in the file is compared.
   const auto originals = [&] {

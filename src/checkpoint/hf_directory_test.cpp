@@ -147,7 +147,7 @@ TEST_F(BrokenModel, HalfAndFloatFilesLoad) {
   EXPECT_EQ(error_of([&] { load_model(folder_.path(), Numerics{Compute::kBF16}, false); }), "");
 }
 TEST_F(BrokenModel, MissingFilesAreNamed) {
-  EXPECT_NE(error_of([&] { load_model(folder_ / "none", Numerics{}, true); }).find("is no folder"), std::string::npos);
+  EXPECT_NE(error_of([&] { load_model(folder_ / "none", Numerics{}, true); }).find("there is no '"), std::string::npos);
   EXPECT_NE(error_of([&] { load_model(folder_.path(), Numerics{}, true); }).find("neither model.safetensors nor"),
             std::string::npos);
   remove_tree(folder_ / "config.json");

@@ -1,39 +1,79 @@
 #include "checkpoint/model_files.h"
 
+#include "base/check.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/utf8.h"
-#include "checkpoint/gguf_model.h"
 
 namespace fathom {
+namespace {
 
-ModelConfig read_model_config(const std::string& path) {
-  if (is_gguf_file(path)) return GgufModel::open(path).config();
-  if (file_exists(path) && !is_directory(path))
+constexpr int64_t kMaxSmallFile = int64_t{1} << 30;
+
+std::string text_where_there_is(const std::string& path) { return file_exists(path) ? read_file(path, kMaxSmallFile) : ""; }
+
+}  // namespace
+
+ModelFiles::ModelFiles(const std::string& path) : path_(path) {
+  if (is_directory(path)) return;
+  if (is_gguf_file(path)) {
+    gguf_file_ = std::make_shared<const GgufFile>(GgufFile::open(path));
+    return;
+  }
+  if (file_exists(path))
     fail_usage("checkpoint", "'" + printable(path) +
                                  "' is not a directory, and no GGUF file; give the folder that holds "
                                  "config.json and *.safetensors, or FILE.gguf");
-  if (!is_directory(path))
-    fail_usage("checkpoint", "there is no '" + printable(path) + "'; give a model directory or a GGUF file");
-  if (!file_exists(path + "/config.json"))
-    fail_usage("checkpoint", "'" + printable(path) + "' has no config.json: it is not a model directory");
-  return ModelConfig::from_file(path + "/config.json");
+  fail_usage("checkpoint", "there is no '" + printable(path) + "'; give a model directory or a GGUF file");
 }
 
-std::optional<Tokenizer> read_model_tokenizer(const std::string& path) {
-  if (is_gguf_file(path)) {
-    const auto files = tokenizer_from_gguf(GgufFile::open(path));
-    if (!files) return std::nullopt;
-    return Tokenizer::from_text(files->tokenizer_json, files->tokenizer_config, path);
+std::string ModelFiles::config_path() const {
+  const std::string path = path_ + "/config.json";
+  if (!file_exists(path))
+    fail_usage("checkpoint", "'" + printable(path_) + "' has no config.json: it is not a model directory");
+  return path;
+}
+
+const ModelConfig& ModelFiles::config() const {
+  if (is_gguf()) return gguf().config();
+  if (!config_) config_ = ModelConfig::from_file(config_path());
+  return *config_;
+}
+
+std::string ModelFiles::config_json() const {
+  return is_gguf() ? gguf().config_json() : read_file(config_path(), int64_t{16} << 20);
+}
+
+std::string ModelFiles::generation_json() const {
+  return is_gguf() ? gguf().generation_json() : text_where_there_is(path_ + "/generation_config.json");
+}
+
+TokenizerFiles ModelFiles::tokenizer_files() const {
+  if (is_gguf()) return tokenizer_from_gguf(*gguf_file_).value_or(TokenizerFiles{});
+  return {text_where_there_is(path_ + "/tokenizer.json"), text_where_there_is(path_ + "/tokenizer_config.json"),
+          text_where_there_is(path_ + "/chat_template.jinja")};
+}
+
+std::optional<Tokenizer> ModelFiles::tokenizer() const {
+  if (!is_gguf()) {
+    if (!file_exists(path_ + "/tokenizer.json")) return std::nullopt;
+    return Tokenizer::from_directory(path_);
   }
-  if (!file_exists(path + "/tokenizer.json")) return std::nullopt;
-  return Tokenizer::from_directory(path);
+  const TokenizerFiles files = tokenizer_files();
+  if (files.tokenizer_json.empty()) return std::nullopt;
+  return Tokenizer::from_text(files.tokenizer_json, files.tokenizer_config, path_);
 }
 
-std::string read_generation_config(const std::string& path) {
-  if (is_gguf_file(path)) return GgufModel::open(path).generation_json();
-  const std::string file = path + "/generation_config.json";
-  return file_exists(file) ? read_file(file, int64_t{16} << 20) : "";
+const GgufModel& ModelFiles::gguf() const {
+  CHECK(is_gguf());
+  if (!gguf_) gguf_ = GgufModel::from_file(gguf_file_);
+  return *gguf_;
+}
+
+const SafetensorsDirectory& ModelFiles::tensors() const {
+  CHECK(!is_gguf());
+  if (!tensors_) tensors_ = SafetensorsDirectory::open(path_);
+  return *tensors_;
 }
 
 }  // namespace fathom

@@ -220,14 +220,15 @@ int command_chat(int argc, char** argv) {
       ->capture_default_str();
   if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
 
-  const ModelConfig config = options.read_config();
-  const auto tokenizer = options.read_tokenizer();
+  const ModelFiles files = options.open();
+  const ModelConfig& config = files.config();  // errors in the command line are found before the weights are read
+  const auto tokenizer = files.tokenizer();
   if (!tokenizer)
     fail_usage("chat", "'" + options.directory + "' has no tokenizer.json; `fathom generate --prompt-ids` works without");
   if (first_invalid_utf8(system) >= 0) fail_usage("chat", "--system is not UTF-8");
   ChatTemplate check(*tokenizer);  // whether the model can hold a conversation, before the weights are read
-  const auto resolved = sampling.resolve(options.directory, config, tokenizer);
-  Decoder model = load_model(options.directory, options.numerics(config), /*training=*/false);
+  const auto resolved = sampling.resolve(files, tokenizer);
+  Decoder model = load_model(files, options.numerics(config), /*training=*/false);
   Chat::Options chat_options;
   chat_options.sampling = resolved;
   chat_options.seed = sampling.seed;

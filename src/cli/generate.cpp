@@ -95,11 +95,12 @@ int command_generate(int argc, char** argv) {
   app.add_flag("--json", json, "one JSON object on stdout: token_ids, text, logprobs, finish_reason, tokens_per_second");
   if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
 
-  const ModelConfig config = options.read_config();
-  const auto tokenizer = options.read_tokenizer();
+  const ModelFiles files = options.open();
+  const ModelConfig& config = files.config();  // errors in the command line are found before the weights are read
+  const auto tokenizer = files.tokenizer();
   const int64_t room = options.max_positions(config);
   const std::vector<int32_t> prompt = prompt_options.read(config, tokenizer, room);
-  auto [params, stop_ids] = sampling.resolve(options.directory, config, tokenizer);
+  auto [params, stop_ids] = sampling.resolve(files, tokenizer);
   if (ignore_eos) stop_ids.clear();
   const int64_t left = room - static_cast<int64_t>(prompt.size());
   if (left < 1)
@@ -111,7 +112,7 @@ int command_generate(int argc, char** argv) {
                   std::to_string(left));
     max_tokens = left;
   }
-  Decoder model = load_model(options.directory, options.numerics(config), /*training=*/false);
+  Decoder model = load_model(files, options.numerics(config), /*training=*/false);
   EngineConfig engine_options = engine_config(model, static_cast<int64_t>(prompt.size()) + max_tokens, n);
   // Text in, text out: padding of the vocabulary is not drawn. Ids in: the model alone decides.
   if (!prompt_options.has_ids) engine_options.num_valid = num_valid_tokens(config, tokenizer ? &*tokenizer : nullptr);

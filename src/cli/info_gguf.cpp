@@ -38,7 +38,8 @@ Json to_json(const GgufValue& v) {
 }  // namespace
 
 int print_gguf_info(const std::string& path, bool list_tensors, bool json_output) {
-  const GgufFile file = GgufFile::open(path);
+  const auto opened = std::make_shared<const GgufFile>(GgufFile::open(path));
+  const GgufFile& file = *opened;
   std::map<std::string, int64_t> bytes;
   int64_t elements = 0, total = 0;
   for (const auto& entry : file.entries()) {
@@ -49,7 +50,7 @@ int print_gguf_info(const std::string& path, bool list_tensors, bool json_output
   std::optional<ModelConfig> config;
   std::string unsupported;
   try {
-    config = GgufModel::from_file(file).config();
+    config = GgufModel::from_file(opened).config();
   } catch (const Error& e) {
     unsupported = e.what();
   }

@@ -81,13 +81,14 @@ int command_logits(int argc, char** argv) {
   app.add_flag("--json", json, "one JSON object on stdout");
   if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
 
-  const ModelConfig config = options.read_config();
+  const ModelFiles files = options.open();
+  const ModelConfig& config = files.config();  // errors in the command line are found before the weights are read
   if (mtp && config.num_nextn_predict_layers == 0)
     fail_usage("logits", "the model has no MTP module (num_nextn_predict_layers is 0); leave --mtp out");
-  const auto tokenizer = options.read_tokenizer();
+  const auto tokenizer = files.tokenizer();
   const std::vector<int32_t> ids = prompt_options.read(config, tokenizer, options.max_positions(config));
   const Numerics numerics = options.numerics(config);
-  Decoder model = load_model(options.directory, numerics, /*training=*/false);
+  Decoder model = load_model(files, numerics, /*training=*/false);
 
   Batch batch;
   batch.add(ids);

@@ -11,7 +11,6 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/utf8.h"
-#include "checkpoint/model_files.h"
 #include "cli/command.h"
 #include "text/chat_template.h"
 
@@ -56,8 +55,6 @@ void ModelOptions::add(CLI::App& app) {
   add_threads_option(app);
 }
 
-ModelConfig ModelOptions::read_config() const { return read_model_config(directory); }
-
 Numerics ModelOptions::numerics(const ModelConfig& config) const {
   Numerics numerics;
   const bool f32 = dtype.empty() ? config.torch_dtype == "float32" : dtype == "f32";
@@ -65,8 +62,6 @@ Numerics ModelOptions::numerics(const ModelConfig& config) const {
   numerics.mla = mla == "absorbed" ? MlaFormula::kAbsorbed : MlaFormula::kExpanded;
   return numerics;
 }
-
-std::optional<Tokenizer> ModelOptions::read_tokenizer() const { return read_model_tokenizer(directory); }
 
 int64_t ModelOptions::max_positions(const ModelConfig& config) const {
   return allow_long ? std::numeric_limits<int32_t>::max() : config.max_position_embeddings;
@@ -161,13 +156,13 @@ void SamplingOptions::add(CLI::App& app) {
   app.add_option("--seed", seed, "same seed, same text")->capture_default_str();
 }
 
-SamplingOptions::Resolved SamplingOptions::resolve(const std::string& directory, const ModelConfig& config,
-                                                   const std::optional<Tokenizer>& tokenizer) const {
+SamplingOptions::Resolved SamplingOptions::resolve(const ModelFiles& files, const std::optional<Tokenizer>& tokenizer) const {
+  const ModelConfig& config = files.config();
   Resolved resolved;
   SamplingParams& params = resolved.params;
   resolved.stop_ids = config.eos_token_ids;
   if (tokenizer && tokenizer->eos_id() >= 0) resolved.stop_ids.push_back(tokenizer->eos_id());
-  const std::string path = directory + ", generation_config.json", text = read_generation_config(directory);
+  const std::string path = files.path() + ", generation_config.json", text = files.generation_json();
   if (!text.empty()) {
     const Json json = parse_json(text, path);
     if (!json.is_object()) fail_usage("cli", path + ": not a JSON object");

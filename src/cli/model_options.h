@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "checkpoint/hf_directory.h"
+#include "checkpoint/model_files.h"
 #include "ops/sampling/sampling.h"
 #include "text/tokenizer.h"
 
@@ -15,10 +16,8 @@ struct ModelOptions {
   std::string directory, dtype, mla = "expanded";
   bool allow_long = false;
   void add(CLI::App& app);
-  // config.json, checked to be there: errors in the command line are found before the weights are read.
-  ModelConfig read_config() const;
+  ModelFiles open() const { return ModelFiles(directory); }
   Numerics numerics(const ModelConfig& config) const;  // dtype not given: the checkpoint's
-  std::optional<Tokenizer> read_tokenizer() const;     // none where the directory has no tokenizer.json
   // Positions that prompt and answer may take: max_position_embeddings, or no limit with --allow-long.
   int64_t max_positions(const ModelConfig& config) const;
 };
@@ -49,7 +48,7 @@ struct SamplingOptions {
     SamplingParams params;
     std::vector<int32_t> stop_ids;
   };
-  Resolved resolve(const std::string& directory, const ModelConfig& config, const std::optional<Tokenizer>& tokenizer) const;
+  Resolved resolve(const ModelFiles& files, const std::optional<Tokenizer>& tokenizer) const;
 };
 
 // Vocabulary rows beyond the tokenizer's last id are padding: never drawn.

@@ -27,8 +27,7 @@ void print_json(const Json& json) { std::printf("%s\n", json.dump().c_str()); }
 std::string read_stdin() { return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()}; }
 
 Tokenizer read_directory_or_gguf(const std::string& path) {
-  if (is_directory(path)) return Tokenizer::from_directory(path);
-  auto tokenizer = read_model_tokenizer(path);
+  auto tokenizer = ModelFiles(path).tokenizer();
   if (!tokenizer) fail_usage("tokenizer", "'" + printable(path) + "' holds no tokenizer");
   return std::move(*tokenizer);
 }

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -15,10 +16,12 @@
 #include "base/test_fixtures.h"
 #include "base/test_folder.h"
 #include "checkpoint/gguf_model.h"
+#include "checkpoint/gguf_writer.h"
 #include "checkpoint/hf_directory.h"
 #include "checkpoint/model_files.h"
 #include "checkpoint/safetensors.h"
 #include "tensor/format/dequantize.h"
+#include "tensor/format/quantize.h"
 
 namespace fathom {
 namespace {
@@ -177,7 +180,7 @@ TEST(Convert, WhatIsLostIsNamed) {
     config.replace(config.find("\"mscale\": 1.0"), 13, "\"mscale\": 0.8");
     write_file_atomic(out / "changed/config.json", config);
     EXPECT_TRUE(has_warning(convert(out / "changed", out / "changed.gguf", kGguf, "bf16"), "mscale_all_dim"));
-    EXPECT_EQ(read_model_config(out / "changed.gguf").rope_scaling.mscale, 0.8);  // and kept for us
+    EXPECT_EQ(ModelFiles(out / "changed.gguf").config().rope_scaling.mscale, 0.8);  // and kept for us
   }
 }
 
@@ -188,7 +191,7 @@ TEST(Convert, RefusesByName) {
   EXPECT_NE(error_of([&] { convert(source, out.path(), kHf); }).find("exists"), std::string::npos);
   EXPECT_NE(error_of([&] { convert(source, out / "x", kGguf, "q3_k"); }).find("q3_k"), std::string::npos);
   EXPECT_NE(error_of([&] { convert(source, out / "y", kHf, "q4_0"); }).find("q4_0"), std::string::npos);
-  EXPECT_NE(error_of([&] { convert(out / "none", out / "z", kHf); }).find("neither"), std::string::npos);
+  EXPECT_NE(error_of([&] { convert(out / "none", out / "z", kHf); }).find("there is no"), std::string::npos);
 }
 
 // Killed again and again at any moment, then run to the end: the file is that of an undisturbed conversion.

@@ -6,8 +6,6 @@
 #include "base/files.h"
 #include "base/utf8.h"
 #include "checkpoint/fp8_scales.h"
-#include "checkpoint/gguf_model.h"
-#include "checkpoint/safetensors.h"
 #include "tensor/format/bf16.h"
 #include "tensor/format/e4m3.h"
 #include "tensor/format/f16.h"
@@ -25,10 +23,8 @@ std::string stamp(const std::string& path) {
 
 class HfSource : public ModelSource {
  public:
-  explicit HfSource(const std::string& directory) : files_(SafetensorsDirectory::open(directory)) {
-    const std::string config_path = directory + "/config.json";
-    config_json = read_file(config_path, int64_t{16} << 20);
-    config_ = ModelConfig::from_json_text(config_json, config_path);
+  explicit HfSource(ModelFiles files) : ModelSource(std::move(files)), files_(model_files_.tensors()) {
+    const std::string& directory = model_files_.path();
     for (const auto& file : files_.files()) {
       fingerprint += stamp(file->path());
       for (const auto& [key, value] : file->metadata()) metadata.emplace(key, value);
@@ -43,14 +39,8 @@ class HfSource : public ModelSource {
         items_.push_back(std::move(item));
       }
     }
-    fingerprint += stamp(config_path);
+    fingerprint += stamp(directory + "/config.json");
     index();
-    if (const std::string path = directory + "/generation_config.json"; file_exists(path)) generation_json = read_file(path);
-    if (const std::string path = directory + "/tokenizer.json"; file_exists(path)) tokenizer.tokenizer_json = read_file(path);
-    if (const std::string path = directory + "/tokenizer_config.json"; file_exists(path))
-      tokenizer.tokenizer_config = read_file(path);
-    if (const std::string path = directory + "/chat_template.jinja"; file_exists(path))
-      tokenizer.chat_template = read_file(path);
     for (const std::string& name : list_directory(directory)) {
       const std::string path = directory + "/" + name;
       if (is_directory(path) || name.ends_with(".safetensors") || name == "model.safetensors.index.json" ||
@@ -88,16 +78,12 @@ class HfSource : public ModelSource {
   }
 
  private:
-  SafetensorsDirectory files_;
+  const SafetensorsDirectory& files_;
 };
 
 class GgufSource : public ModelSource {
  public:
-  explicit GgufSource(const std::string& path) : model_(GgufModel::open(path)) {
-    config_ = model_.config();
-    config_json = model_.config_json();
-    generation_json = model_.generation_json();
-    if (const auto files = tokenizer_from_gguf(model_.file())) tokenizer = *files;
+  explicit GgufSource(ModelFiles files) : ModelSource(std::move(files)), model_(model_files_.gguf()) {
     for (const PublishedTensor& tensor : model_.tensors()) {
       const GgmlType type = model_.stored_type(tensor.name);
       const bool plain = type == GgmlType::kF32 || type == GgmlType::kF16 || type == GgmlType::kBF16;
@@ -105,7 +91,7 @@ class GgufSource : public ModelSource {
     }
     index();
     metadata["format"] = "pt";
-    fingerprint = stamp(path);
+    fingerprint = stamp(model_files_.path());
   }
   bool is_gguf() const override { return true; }
   Tensor read(const Item& item) const override { return model_.read(item.name); }
@@ -114,7 +100,7 @@ class GgufSource : public ModelSource {
   }
 
  private:
-  GgufModel model_;
+  const GgufModel& model_;
 };
 
 }  // namespace
@@ -127,6 +113,12 @@ int64_t item_rows(const ModelSource::Item& item) {
 }
 int64_t item_width(const ModelSource::Item& item) { return item.shape.empty() ? 1 : item.shape.back(); }
 
+ModelSource::ModelSource(ModelFiles files)
+    : config_json(files.config_json()),
+      generation_json(files.generation_json()),
+      tokenizer(files.tokenizer_files()),
+      model_files_(std::move(files)) {}
+
 void ModelSource::index() {
   for (size_t i = 0; i < items_.size(); ++i) by_name_[items_[i].name] = i;
 }
@@ -136,9 +128,9 @@ const ModelSource::Item* ModelSource::find(const std::string& name) const {
 }
 
 std::unique_ptr<ModelSource> ModelSource::open(const std::string& path) {
-  if (is_gguf_file(path)) return std::make_unique<GgufSource>(path);
-  if (!is_directory(path)) fail_usage("convert", "'" + printable(path) + "' is neither a model directory nor a GGUF file");
-  return std::make_unique<HfSource>(path);
+  ModelFiles files(path);
+  if (files.is_gguf()) return std::make_unique<GgufSource>(std::move(files));
+  return std::make_unique<HfSource>(std::move(files));
 }
 
 }  // namespace fathom

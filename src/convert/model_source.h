@@ -5,8 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/gguf_tokenizer.h"
-#include "model/model_config.h"
+#include "checkpoint/model_files.h"
 #include "tensor/tensor.h"
 
 namespace fathom {
@@ -24,7 +23,7 @@ class ModelSource {
     bool quantised = false;  // values were rounded to blocks: GGUF's types, FP8
     std::string scale_of;    // not empty: these are the block scales of that FP8 tensor
   };
-  const ModelConfig& config() const { return config_; }
+  const ModelConfig& config() const { return model_files_.config(); }
   const std::vector<Item>& items() const { return items_; }
   const Item* find(const std::string& name) const;
   virtual bool is_gguf() const = 0;
@@ -40,8 +39,9 @@ class ModelSource {
   std::string fingerprint;                      // of the source: paths, sizes, times
 
  protected:
+  explicit ModelSource(ModelFiles files);
   void index();
-  ModelConfig config_;
+  ModelFiles model_files_;
   std::vector<Item> items_;
   std::map<std::string, size_t> by_name_;
 };
