@@ -156,6 +156,68 @@ TEST(Convert, QuantisedTypesLoad) {
   }
 }
 
+// The MTP layer's copies of embedding and head share the original's memory: one that is none is refused by name.
+TEST(Convert, MtpCopiesInGgufMustBeCopies) {
+  const std::string source = models() + "/dsv3-tiny-fp8";
+  if (!is_directory(source)) GTEST_SKIP() << "no fixture at " << source;
+  for (const char* dtype : {"bf16", "q4_k"})
+    for (const char* name : {"nextn.embed_tokens.weight", "nextn.shared_head_head.weight"}) {
+      TestFolder out;
+      const std::string path = out / "model.gguf";
+      convert(source, path, kGguf, dtype);
+      std::string bytes = read_file(path);
+      const GgufFile file = GgufFile::open(path);
+      const auto entry =
+          std::find_if(file.entries().begin(), file.entries().end(), [&](const auto& e) { return e.name.ends_with(name); });
+      ASSERT_NE(entry, file.entries().end()) << name;
+      EXPECT_EQ(error_of([&] { load_model(path, Numerics{}, false); }), "");
+      const size_t last = bytes.size() - static_cast<size_t>(file.data_bytes() - entry->offset - entry->bytes) - 1;
+      bytes[last] = static_cast<char>(bytes[last] ^ 1);
+      write_file_atomic(path, bytes);
+      EXPECT_NE(error_of([&] { load_model(path, Numerics{}, false); }).find("'" + entry->name + "': differs from"),
+                std::string::npos)
+          << dtype << " " << name;
+    }
+}
+// A quantiser may give copy and original different types: then they agree up to rounding, or are refused too.
+TEST(Convert, MtpCopiesOfAnotherTypeAgreeUpToRounding) {
+  const std::string source = models() + "/dsv3-tiny-fp8";
+  if (!is_directory(source)) GTEST_SKIP() << "no fixture at " << source;
+  TestFolder out;
+  convert(source, out / "f32.gguf", kGguf, "f32");
+  const auto model = std::make_shared<const GgufFile>(GgufFile::open(out / "f32.gguf"));
+  const auto with_copy = [&](float factor) {  // the copy of the head as Q8_0 of factor times the head
+    GgufMetadata metadata;
+    for (const auto& [key, value] : model->metadata()) metadata.copy(key, value);
+    std::vector<GgufTensorPlan> plans;
+    for (const auto& e : model->entries()) {
+      plans.push_back({e.name, e.type, e.shape, {}, GgufTensorPlan::Part::kWhole, 0});
+      if (e.name.ends_with("nextn.shared_head_head.weight")) plans.back().type = GgmlType::kQ8_0;
+    }
+    remove_tree(out / "mixed.gguf");
+    GgufWriter writer(out / "mixed.gguf", metadata, plans, "");
+    for (const auto& e : model->entries()) {
+      if (e.name.ends_with("nextn.shared_head_head.weight")) {
+        std::vector<std::byte> row(static_cast<size_t>(ggml_row_bytes(GgmlType::kQ8_0, e.row_size())));
+        std::vector<float> values(static_cast<size_t>(e.row_size()));
+        for (int64_t r = 0; r < e.rows(); ++r) {
+          std::memcpy(values.data(), model->data(e) + r * e.row_bytes(), values.size() * 4);
+          for (float& x : values) x *= factor;
+          quantize_row(GgmlType::kQ8_0, values.data(), e.row_size(), row.data());
+          writer.write(row.data(), static_cast<int64_t>(row.size()));
+        }
+      } else {
+        writer.write(model->data(e), e.bytes);
+      }
+      writer.end_tensor();
+    }
+    writer.commit();
+    return error_of([&] { load_model(out / "mixed.gguf", Numerics{}, false); });
+  };
+  EXPECT_EQ(with_copy(1), "");
+  EXPECT_NE(with_copy(0.5f).find("nextn.shared_head_head.weight': differs from"), std::string::npos);
+}
+
 bool has_warning(const ConvertReport& report, const std::string& part) {
   for (const auto& warning : report.warnings)
     if (warning.find(part) != std::string::npos) return true;

@@ -50,11 +50,14 @@ int64_t file_type(GgmlType type) {
 }
 bool is_block(GgmlType type) { return ggml_type_info(type).block > 1; }
 
-// Vectors and the router stay F32, as every reader of GGUF expects. The head keeps more bits where the rest has four.
-GgmlType type_for(const GgufTensorPlan& plan, GgmlType wanted, bool tied, std::vector<std::string>& fallbacks) {
+// Vectors and the router stay F32, as every reader of GGUF expects. The head, and the MTP layer's copy of it, keeps more bits
+// where the rest has four.
+GgmlType type_for(const GgufTensorPlan& plan, GgmlType wanted, const ModelConfig& config, std::vector<std::string>& fallbacks) {
   if (plan.shape.size() < 2 || plan.name.find("ffn_gate_inp") != std::string::npos) return GgmlType::kF32;
   GgmlType type = wanted;
-  const bool head = plan.name == "output.weight" || (tied && plan.name == "token_embd.weight");
+  const std::string original = published_original(plan.published[0], config),
+                    main = original.empty() ? plan.published[0] : original;
+  const bool head = main == (config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
   if (head && (wanted == GgmlType::kQ4_0 || wanted == GgmlType::kQ4_K)) type = GgmlType::kQ6_K;
   const int64_t width = plan.shape.back();
   if (width % ggml_type_info(type).block == 0) return type;
@@ -210,7 +213,7 @@ ConvertReport convert_to_gguf(const ModelSource& source, const ConvertOptions& o
   std::vector<std::string> fallbacks;
   int64_t matrices = 0;
   for (GgufTensorPlan& plan : plans) {
-    plan.type = type_for(plan, wanted, config.tie_word_embeddings, fallbacks);
+    plan.type = type_for(plan, wanted, config, fallbacks);
     matrices += plan.shape.size() > 1;
   }
   if (!fallbacks.empty()) {
