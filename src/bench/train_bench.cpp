@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <string>
 
 #include "backend/cpu/peak.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/rng.h"
+#include "bench/process_stats.h"
 #include "model/decoder.h"
 #include "nn/profile.h"
 #include "ops/adamw/adamw.h"
@@ -17,15 +17,6 @@
 
 namespace fathom {
 namespace {
-
-// The largest resident size since the last reset (Linux).
-double peak_resident_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.rfind("VmHWM:", 0) == 0) return 1024.0 * std::stod(line.substr(6));
-  return 0;
-}
-void reset_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 struct Optimizer {
   explicit Optimizer(Decoder& model) {
@@ -126,7 +117,7 @@ double train_bench_flops(const ModelConfig& c, int64_t sequence, int64_t batch) 
 TrainBenchResult run_train_bench(const TrainBenchOptions& o) {
   const double peak = gemm_peak(!o.f32) * 1e12;
   trim_storage_cache();
-  reset_peak();
+  reset_peak_resident();
   const ModelConfig config = train_bench_config(o.model, o.extras);
   Decoder model(config, {o.f32 ? Compute::kF32 : Compute::kBF16, MlaFormula::kExpanded});
   model.init_weights(0, 0.02);

@@ -1,4 +1,4 @@
-// fathom bench: the ops against the machine's peak; training steps; the tokenizer.
+// fathom bench: the ops against the machine's peak; prefill and decode; training steps; the tokenizer.
 #include <cstdio>
 #include <sstream>
 #include <string>
@@ -11,6 +11,7 @@
 #include "bench/op_bench.h"
 #include "bench/tokenizer_bench.h"
 #include "bench/train_bench.h"
+#include "cli/bench_infer.h"
 #include "cli/command.h"
 #include "data/record.h"
 
@@ -153,6 +154,8 @@ int command_bench(int argc, char** argv) {
   ops->add_option("--seconds", budget_s, "time for each case")->check(CLI::Range(0.001, 60.0));
   ops->add_flag("--json", json, "one JSON object on stdout");
   add_threads_option(*ops);
+  BenchInferCommand infer;
+  infer.add(app);
   TrainBenchOptions train_options;
   std::string models = "small,medium,dense50m";
   CLI::App* train = app.add_subcommand("train", "one training step: forward, backward, clipping, AdamW");
@@ -175,6 +178,7 @@ int command_bench(int argc, char** argv) {
   tokenizer->add_flag("--json", json, "one JSON object on stdout");
   add_threads_option(*tokenizer);
   if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  if (infer.parsed()) return infer.run();
   if (tokenizer->parsed()) return bench_tokenizer(tokenizer_options, json);
   if (train->parsed()) return bench_train(models, train_options, json);
   return bench_ops(filter, budget_s, json);

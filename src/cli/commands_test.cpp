@@ -314,6 +314,26 @@ TEST_F(Commands, ChatInATerminal) {
   ::close(terminal);
 }
 
+TEST_F(Commands, BenchMeasuresAModelOrAShape) {
+  const std::string config = path("shape.json"), trace = path("trace.json");
+  write_file_atomic(config, ModelConfig::from_file(model() + "/config.json").to_json_text());
+  for (const std::string& what : {model(), config}) {
+    const Result r = run({"bench", "depth", "--model", what, "--dtype", "f32", "--depth", "0,64", "--prefill", "24", "--tokens",
+                          "6", "--runs", "1", "--json", "--trace", trace});
+    const Json j = json(r);
+    ASSERT_EQ(j.at("rows").size(), 4u);
+    for (const Json& row : j.at("rows")) EXPECT_GT(row.at("tokens_per_s").get<double>(), 0);
+    EXPECT_GT(j.at("rows")[3].at("slower_by_bytes").get<double>(), 1);
+    EXPECT_GT(parse_json(read_file(trace, 1 << 24), trace).at("traceEvents").size(), 10u);
+  }
+  const Result table = run({"bench", "decode", "--model", model(), "--tokens", "3", "--runs", "1", "--profile"});
+  EXPECT_EQ(table.code, 0) << table.err;
+  EXPECT_NE(table.out.find("lm_head"), std::string::npos);
+  expect_refused({"bench", "prefill", "--model", "no-such-model"}, "qwen1.5b, v2lite, v3mini");
+  expect_refused({"bench", "prefill", "--model", model(), "--tokens", "5000"}, "max_position_embeddings");
+  expect_refused({"bench", "depth", "--model", config, "--depth", "0,200"}, "max_position_embeddings");
+}
+
 TEST_F(Commands, HelpAndUsage) {
   const Result help = run({"--help"});
   EXPECT_EQ(help.code, 0);

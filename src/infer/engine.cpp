@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "infer/scheduler.h"
+#include "nn/profile.h"
 
 namespace fathom {
 namespace {
@@ -114,6 +115,7 @@ bool Engine::step() {
   CHECK(!impl_->in_step);
   if (impl_->scheduler.idle()) return false;
   impl_->in_step = true;
+  ProfileScope scope("step");
   try {
     impl_->run(impl_->scheduler.plan());
   } catch (...) {  // tables may point at blocks that were never filled: compute everything again, should the caller go on
@@ -177,6 +179,7 @@ void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden) {
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t end = std::min(n, begin + chunk);
     const Tensor logits = model.logits(picked.slice_rows(begin, end));
+    ProfileScope scope("sampling");
     parallel_for(static_cast<int64_t>(plan.samples.size()), 8, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         const int64_t row = logits_row[static_cast<size_t>(i)];

@@ -190,6 +190,14 @@ void Decoder::update_bias(float speed) {
     if (load.bias) update_expert_bias(load.counts, speed, *load.bias);
 }
 
+int64_t Decoder::weight_bytes_per_token() const {
+  int64_t bytes = impl_->head                         ? impl_->head->weight_bytes()
+                  : impl_->packed_tied_head.defined() ? impl_->packed_tied_head.bytes()
+                                                      : impl_->embedding->table.value.bytes();
+  for (const auto& block : impl_->blocks) bytes += block->weight_bytes();
+  return bytes;
+}
+
 double Decoder::forward_flops_per_token(double mean_context) const {
   const ModelConfig& c = impl_->config;
   const double value_dim = static_cast<double>(c.is_mla() ? c.v_head_dim : c.head_dim);

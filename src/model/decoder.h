@@ -102,6 +102,9 @@ class Decoder {
 
   // FLOPs of matmuls and attention for one token of context `length` (forward): for bench and progress.
   double forward_flops_per_token(double mean_context) const;
+  // Bytes of weights that decoding one token reads, head included: in the form that is computed on (packed or not). Norms and
+  // the token's row of the table, a millionth of it, are left out.
+  int64_t weight_bytes_per_token() const;
 
  private:
   struct Impl;

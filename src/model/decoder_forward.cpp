@@ -45,6 +45,7 @@ Tensor Decoder::Impl::forward(const ForwardContext& c, Saved* saved) {
 
 Tensor Decoder::forward(const Batch& batch, KvView* cache) {
   impl_->check_batch(batch);
+  ProfileScope scope("forward");
   ForwardContext c = impl_->context(batch, cache);
   RouterProbe router;
   if (impl_->probe) {

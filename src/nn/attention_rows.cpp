@@ -10,7 +10,22 @@ Tensor empty_kv_rows(int64_t rows, int64_t width, DType dtype) {
   return Tensor::empty({rows + kKeyBlock, width}, dtype).slice_rows(0, rows);
 }
 
+ProfileWork attention_work(const ForwardContext& context, const AttentionLayout& layout) {
+  double pairs = 0, positions = 0;  // of query and key; read from the store
+  for (int64_t s = 0; s < context.batch->num_segments(); ++s) {
+    const int64_t n = context.batch->begins[s + 1] - context.batch->begins[s];
+    if (n == 0) continue;
+    const double rows = static_cast<double>(n), first = context.batch->positions[context.batch->begins[s]];
+    pairs += rows * first + rows * (rows + 1) / 2;
+    positions += first + rows;
+  }
+  const double width = static_cast<double>(layout.query_width() + layout.value_width);
+  return {2 * pairs * layout.num_heads * width,
+          positions * static_cast<double>(layout.row_width * dtype_bytes(context.activation()))};
+}
+
 AttentionRows::AttentionRows(const ForwardContext& context, int layer, const Tensor& kv) {
+  ProfileScope scope("cache.write");
   const Batch& batch = *context.batch;
   const int64_t segments = batch.num_segments();
   if (!context.cache) {

@@ -3,12 +3,16 @@
 #include <vector>
 
 #include "nn/forward_context.h"
+#include "nn/profile.h"
 #include "ops/attention/attention.h"
 
 namespace fathom {
 
 // Rows for a key/value activation: blocks of 64 are read whole, so memory up to a block's end must be readable.
 Tensor empty_kv_rows(int64_t rows, int64_t width, DType dtype);
+
+// The products of this forward's rows with all keys and values that they see, and the bytes of those.
+ProfileWork attention_work(const ForwardContext& context, const AttentionLayout& layout);
 
 class AttentionRows {
  public:

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "nn/parameter.h"
+#include "nn/profile.h"
 #include "ops/embedding/embedding.h"
 
 namespace fathom {
@@ -17,6 +18,7 @@ class Embedding {
     table.decay = true;
   }
   Tensor forward(std::span<const int32_t> ids) const {  // [T, d] F32
+    ProfileScope scope("embedding");
     Tensor y = Tensor::empty({static_cast<int64_t>(ids.size()), table.shape[1]}, DType::kF32);
     embedding_forward(ids, table.value, y);
     return y;

@@ -48,6 +48,7 @@ Tensor Gqa::normed(const Tensor& projections, Tensor& rstd, bool known) const {
 
 void Gqa::rotate(const ForwardContext& context, Tensor& qkv, bool inverse) const {
   const int64_t heads = s_.num_heads + s_.num_kv_heads;
+  ProfileScope scope("rope");
   Tensor q_and_k = qkv.slice_columns(0, heads * s_.head_dim);
   rope_apply(q_and_k, static_cast<int>(heads), s_.head_dim, 0, context.angles, false, inverse);
 }
@@ -64,7 +65,7 @@ Tensor Gqa::forward(const ForwardContext& context, int layer, const Tensor& x, A
   Tensor out = Tensor::empty({rows, q_width()}, context.activation());
   if (saved) lse = Tensor::empty({rows, s_.num_heads}, DType::kF32);
   {
-    ProfileScope scope("forward.attention");
+    ProfileScope scope("forward.attention", attention_work(context, layout(kv.dim(1))));
     attention_forward(layout(context.cache ? kv.dim(1) : kv.row_stride()), q, store.sequences(), out, saved ? &lse : nullptr);
   }
   if (saved) {

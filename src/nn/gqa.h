@@ -24,6 +24,7 @@ class Gqa : public AttentionModule {
   Tensor forward(const ForwardContext& context, int layer, const Tensor& x, AttentionSaved* saved) override;
   void backward(const ForwardContext& context, AttentionSaved& saved, const Tensor& x, const Tensor& dout, Tensor& dx,
                 WeightGradients& queue) override;
+  int64_t weight_bytes() const override { return qkv_.weight_bytes() + o_.weight_bytes(); }
   int64_t cache_row_width(MlaFormula) const override { return 2 * s_.num_kv_heads * s_.head_dim; }
   void collect(std::vector<Parameter*>& parameters) override;
   void collect_named(std::vector<NamedTensor>& tensors) const override;

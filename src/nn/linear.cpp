@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "nn/profile.h"
 
 namespace fathom {
 
@@ -22,7 +23,10 @@ PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, Compute 
 
 Linear::Linear(std::vector<Part> parts, int64_t in, bool with_bias) : parts_(std::move(parts)) {
   int64_t out = 0;
-  for (const Part& part : parts_) out += part.rows;
+  for (const Part& part : parts_) {
+    out += part.rows;
+    label_ += (label_.empty() ? "" : "+") + part.name.substr(part.name.rfind('.') + 1);
+  }
   weight.name = parts_[0].name + ".weight";
   weight.shape = {out, in};
   weight.decay = true;
@@ -34,6 +38,8 @@ Linear::Linear(std::vector<Part> parts, int64_t in, bool with_bias) : parts_(std
 }
 
 void Linear::forward(const Tensor& x, Compute compute, Tensor& y) const {
+  ProfileScope scope(label_.c_str(), {2.0 * static_cast<double>(x.rows()) * static_cast<double>(weight.shape.numel()),
+                                      static_cast<double>(weight_bytes())});
   matmul_forward(x, {weight.value, packed_.defined() ? &packed_ : nullptr}, has_bias() ? &bias.value : nullptr, compute, y);
 }
 
@@ -46,6 +52,11 @@ void Linear::backward_weight(const Tensor& dy, const Tensor& x, Compute compute,
     matmul_backward_weight(dy, x, compute, weight.accumulate(), weight.grad);
     if (has_bias()) bias_backward(dy, bias.accumulate(), bias.grad);
   });
+}
+
+int64_t Linear::weight_bytes() const {
+  const int64_t values = weight.value.defined() ? weight.value.bytes() : 0;
+  return (packed_.defined() ? packed_.bytes() : values) + (has_bias() ? bias.value.bytes() : 0);
 }
 
 void Linear::collect(std::vector<Parameter*>& parameters) {

@@ -32,6 +32,7 @@ class Linear {
 
   int64_t out() const { return weight.shape[0]; }
   int64_t in() const { return weight.shape[1]; }
+  int64_t weight_bytes() const;  // that one forward reads: the packed copy, else the values; and the bias
   void prepack(Compute compute) { packed_ = pack_parts(weight, 0, static_cast<int64_t>(parts_.size()), compute); }
   void drop_packed() { packed_ = PackedMatrix(); }
   void drop_values() {
@@ -46,6 +47,7 @@ class Linear {
  private:
   bool has_bias() const { return bias.shape.rank() == 1; }
   std::vector<Part> parts_;
+  std::string label_;  // for the profile: q_proj+k_proj+v_proj
   PackedMatrix packed_;
 };
 

@@ -30,6 +30,14 @@ int64_t Mla::cache_row_width(MlaFormula formula) const {
   return formula == MlaFormula::kExpanded ? kv_width() + s_.rope : s_.kv_lora + s_.rope;
 }
 
+int64_t Mla::weight_bytes() const {
+  int64_t bytes = down_->weight_bytes() + q_up_->weight_bytes() + o_->weight_bytes();
+  if (packed_uk_.empty()) bytes += kv_up_->weight_bytes();
+  for (const auto* heads : {&packed_uk_, &packed_uv_})
+    for (const PackedMatrix& head : *heads) bytes += head.bytes();
+  return bytes;
+}
+
 AttentionLayout Mla::expanded_layout() const {
   AttentionLayout l;
   l.num_heads = l.num_kv_heads = static_cast<int>(s_.num_heads);
@@ -45,6 +53,7 @@ Tensor Mla::down_project(const ForwardContext& context, const Tensor& x) const {
   Tensor latents = Tensor::empty({x.rows(), down_->out()}, DType::kF32);
   down_->forward(x, context.compute, latents);
   Tensor pe = latents.slice_columns(pe_begin(), pe_begin() + s_.rope);
+  ProfileScope scope("rope");
   rope_apply(pe, 1, s_.rope, 0, context.angles, true, false);
   return latents;
 }
@@ -64,6 +73,7 @@ Mla::Queries Mla::queries(const ForwardContext& context, const Tensor& x, const 
     }
   }
   q_up_->forward(s_.q_lora > 0 ? r.c_q : x, context.compute, rotated);
+  ProfileScope scope("rope");
   rope_apply(rotated, static_cast<int>(s_.num_heads), s_.nope + s_.rope, s_.nope, context.angles, true, false);
   if (context.activation() == DType::kF32) {
     r.q = rotated;
@@ -99,7 +109,7 @@ Tensor Mla::attend_expanded(const ForwardContext& context, int layer, const Tens
   Tensor out = Tensor::empty({q.rows(), s_.num_heads * s_.v}, context.activation());
   if (saved) lse = Tensor::empty({q.rows(), s_.num_heads}, DType::kF32);
   {
-    ProfileScope scope("forward.attention");
+    ProfileScope scope("forward.attention", attention_work(context, expanded_layout()));
     attention_forward(expanded_layout(), q, rows.sequences(), out, saved ? &lse : nullptr);
   }
   if (saved) {

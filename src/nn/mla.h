@@ -24,6 +24,7 @@ class Mla : public AttentionModule {
   Tensor forward(const ForwardContext& context, int layer, const Tensor& x, AttentionSaved* saved) override;
   void backward(const ForwardContext& context, AttentionSaved& saved, const Tensor& x, const Tensor& dout, Tensor& dx,
                 WeightGradients& queue) override;
+  int64_t weight_bytes() const override;
   int64_t cache_row_width(MlaFormula formula) const override;
   void collect(std::vector<Parameter*>& parameters) override;
   void collect_named(std::vector<NamedTensor>& tensors) const override;

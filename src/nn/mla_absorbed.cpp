@@ -96,14 +96,25 @@ Tensor Mla::attend_absorbed(const ForwardContext& context, int layer, const Tens
   kv.slice_columns(s_.kv_lora, width).copy_from(latents.slice_columns(pe_begin(), pe_begin() + s_.rope));
 
   const bool packed = !packed_uk_.empty();
+  const auto absorbed_work = [rows](const std::vector<PackedMatrix>& matrices) {
+    ProfileWork work;
+    for (const PackedMatrix& m : matrices) {
+      work.flops += 2 * static_cast<double>(rows * m.n() * m.k());
+      work.bytes += static_cast<double>(m.bytes());
+    }
+    return work;
+  };
   const std::vector<int32_t> gather = head_major_rows(rows, heads), offsets = equal_groups(rows, heads);
   const GroupedRows groups{offsets, gather.data()};
   // q' = [q_nope W_UK | q_pe]
   const Tensor q_rows = q.view({rows * heads, s_.nope + s_.rope});
   Tensor absorbed = Tensor::empty({heads * rows, s_.kv_lora}, activation);
-  grouped_matmul_forward(q_rows.slice_columns(0, s_.nope), groups,
-                         {packed ? Tensor() : absorbed_key_weight(), packed ? packed_uk_.data() : nullptr}, context.compute,
-                         absorbed);
+  {
+    ProfileScope scope("absorb.keys", absorbed_work(packed_uk_));
+    grouped_matmul_forward(q_rows.slice_columns(0, s_.nope), groups,
+                           {packed ? Tensor() : absorbed_key_weight(), packed ? packed_uk_.data() : nullptr}, context.compute,
+                           absorbed);
+  }
   Tensor queries = Tensor::empty({rows, heads * width}, activation);
   from_head_major(absorbed, heads, width, queries);
   queries.view({rows * heads, width})
@@ -113,13 +124,16 @@ Tensor Mla::attend_absorbed(const ForwardContext& context, int layer, const Tens
   const AttentionRows store(context, layer, kv);
   Tensor attended = Tensor::empty({rows, heads * s_.kv_lora}, activation);
   {
-    ProfileScope scope("forward.attention");
+    ProfileScope scope("forward.attention", attention_work(context, absorbed_layout()));
     attention_forward(absorbed_layout(), queries, store.sequences(), attended, nullptr);
   }
   Tensor values = Tensor::empty({heads * rows, s_.v}, activation);
-  grouped_matmul_forward(attended.view({rows * heads, s_.kv_lora}), groups,
-                         {packed ? Tensor() : absorbed_value_weight(), packed ? packed_uv_.data() : nullptr}, context.compute,
-                         values);
+  {
+    ProfileScope scope("absorb.values", absorbed_work(packed_uv_));
+    grouped_matmul_forward(attended.view({rows * heads, s_.kv_lora}), groups,
+                           {packed ? Tensor() : absorbed_value_weight(), packed ? packed_uv_.data() : nullptr}, context.compute,
+                           values);
+  }
   Tensor out = Tensor::empty({rows, heads * s_.v}, activation);
   from_head_major(values, heads, s_.v, out);
   return out;

@@ -14,7 +14,10 @@ void Mlp::forward(const ForwardContext& context, const Tensor& x, Tensor* gate_u
   Tensor projected = Tensor::empty({x.rows(), gate_up_.out()}, context.activation());
   Tensor act = Tensor::empty({x.rows(), down_.in()}, context.activation());
   gate_up_.forward(x, context.compute, projected);
-  swiglu_forward(projected, nullptr, act);
+  {
+    ProfileScope swiglu("swiglu");
+    swiglu_forward(projected, nullptr, act);
+  }
   down_.forward(act, context.compute, out);
   if (gate_up) *gate_up = projected;
 }

@@ -17,6 +17,7 @@ class Mlp {
                 WeightGradients& queue);
   void collect(std::vector<Parameter*>& parameters);
   void collect_named(std::vector<NamedTensor>& tensors) const;
+  int64_t weight_bytes() const { return gate_up_.weight_bytes() + down_.weight_bytes(); }
   void prepack(Compute compute);
   void drop_packed();
   void drop_values();

@@ -29,19 +29,38 @@ Tensor Moe::forward(const ForwardContext& context, const NormedRows& in, MoeSave
   if (shared_) shared_->forward(context, in.x, saved ? &saved->shared_gate_up : nullptr, out);
 
   ProfileScope scope("forward.experts");
+  const auto work = [](const Dispatch& dispatch, const Parameter& bank, const std::vector<PackedMatrix>& packed) {
+    const double expert = static_cast<double>(bank.shape[1] * bank.shape[2]);
+    double bytes = 0;
+    for (size_t e = 0; e < packed.size(); ++e)
+      if (dispatch.offsets[e + 1] > dispatch.offsets[e]) bytes += static_cast<double>(packed[e].bytes());
+    return ProfileWork{2 * expert * static_cast<double>(dispatch.rows.size()), bytes};
+  };
   Dispatch dispatch = make_dispatch(choice.ids, static_cast<int>(experts()));
   const int64_t routed_rows = rows * dispatch.top_k;
   const Tensor scale = dispatch_weights(dispatch, choice.weights);
   Tensor gate_up = Tensor::empty({routed_rows, 2 * intermediate()}, activation);
-  grouped_matmul_forward(in.x, {dispatch.offsets, dispatch.rows.data()},
-                         {gate_up_.value, packed_gate_up_.empty() ? nullptr : packed_gate_up_.data()}, context.compute,
-                         gate_up);
+  {
+    ProfileScope product("experts.gate_up", work(dispatch, gate_up_, packed_gate_up_));
+    grouped_matmul_forward(in.x, {dispatch.offsets, dispatch.rows.data()},
+                           {gate_up_.value, packed_gate_up_.empty() ? nullptr : packed_gate_up_.data()}, context.compute,
+                           gate_up);
+  }
   Tensor act = Tensor::empty({routed_rows, intermediate()}, activation);
-  swiglu_forward(gate_up, &scale, act);
+  {
+    ProfileScope swiglu("swiglu");
+    swiglu_forward(gate_up, &scale, act);
+  }
   Tensor routed = Tensor::empty({routed_rows, hidden}, activation);
-  grouped_matmul_forward(act, {dispatch.offsets}, {down_.value, packed_down_.empty() ? nullptr : packed_down_.data()},
-                         context.compute, routed);
-  combine_forward(dispatch, routed, shared_ != nullptr, out);
+  {
+    ProfileScope product("experts.down", work(dispatch, down_, packed_down_));
+    grouped_matmul_forward(act, {dispatch.offsets}, {down_.value, packed_down_.empty() ? nullptr : packed_down_.data()},
+                           context.compute, routed);
+  }
+  {
+    ProfileScope combine("combine");
+    combine_forward(dispatch, routed, shared_ != nullptr, out);
+  }
   if (saved) {
     saved->choice = std::move(choice);
     saved->dispatch = std::move(dispatch);
@@ -110,6 +129,16 @@ void Moe::collect_named(std::vector<NamedTensor>& tensors) const {
     tensors.push_back({name + ".down_proj.weight", expert(down_.value, e), expert(down_.grad, e), down, &down_, e});
   }
   if (shared_) shared_->collect_named(tensors);
+}
+
+int64_t Moe::weight_bytes() const {
+  int64_t banks = 0;
+  for (const Parameter* bank : {&gate_up_, &down_})
+    if (bank->value.defined()) banks += bank->value.bytes();
+  if (!packed_gate_up_.empty()) banks = 0;
+  for (const auto* bank : {&packed_gate_up_, &packed_down_})
+    for (const PackedMatrix& expert : *bank) banks += expert.bytes();
+  return banks / experts() * gate_.config().top_k + gate_.weight_bytes() + (shared_ ? shared_->weight_bytes() : 0);
 }
 
 void Moe::prepack(Compute compute) {

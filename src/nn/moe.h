@@ -26,6 +26,7 @@ class Moe {
                 WeightGradients& queue);
   void collect(std::vector<Parameter*>& parameters);
   void collect_named(std::vector<NamedTensor>& tensors) const;
+  int64_t weight_bytes() const;  // read for one token: its experts', the shared ones', the router's
   void prepack(Compute compute);
   void drop_packed();
   void drop_values();

@@ -1,6 +1,7 @@
 #include "nn/norm.h"
 
 #include "base/thread_pool.h"
+#include "nn/profile.h"
 
 namespace fathom {
 
@@ -25,6 +26,7 @@ Tensor add_residual(const Tensor& x, const Tensor& delta) {
 }
 
 void RmsNorm::forward_residual(Tensor& residual, const Tensor& delta, bool keep, Tensor& y, Tensor& rstd) const {
+  ProfileScope scope("norm.residual");
   if (delta.defined() && !keep) return add_rms_norm_forward(residual, delta, gain.value, eps_, y, &rstd);
   if (delta.defined()) residual = add_residual(residual, delta);
   forward(residual, y, rstd);

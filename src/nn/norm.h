@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "nn/parameter.h"
+#include "nn/profile.h"
 #include "nn/weight_gradients.h"
 #include "ops/rms_norm/rms_norm.h"
 
@@ -17,7 +18,10 @@ class RmsNorm {
     gain.always_f32 = true;
   }
   // rstd [T] F32, assigned.
-  void forward(const Tensor& x, Tensor& y, Tensor& rstd) const { rms_norm_forward(x, gain.value, eps_, y, &rstd); }
+  void forward(const Tensor& x, Tensor& y, Tensor& rstd) const {
+    ProfileScope scope("norm");
+    rms_norm_forward(x, gain.value, eps_, y, &rstd);
+  }
   // residual += delta (where defined), y = norm(residual). With `keep` the sum goes into a new tensor that `residual` then
   // names: whoever saved the old one still has it.
   void forward_residual(Tensor& residual, const Tensor& delta, bool keep, Tensor& y, Tensor& rstd) const;

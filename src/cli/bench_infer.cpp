@@ -1,0 +1,190 @@
+#include "cli/bench_infer.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "backend/cpu/isa.h"
+#include "backend/cpu/peak.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "base/json.h"
+#include "base/progress.h"
+#include "base/thread_pool.h"
+#include "base/utf8.h"
+#include "bench/infer_bench.h"
+#include "bench/process_stats.h"
+#include "bench/random_model.h"
+#include "checkpoint/hf_directory.h"
+#include "checkpoint/model_files.h"
+#include "cli/command.h"
+#include "nn/profile.h"
+
+namespace fathom {
+namespace {
+
+constexpr double kMiB = 1048576;
+
+// A named shape or a config.json by itself (both with random weights), or a model with its weights.
+struct Source {
+  std::string name;
+  bool weights = false;
+  ModelConfig config;
+  Decoder open(const Numerics& numerics) const {
+    return weights ? load_model(name, numerics, /*training=*/false) : random_model(config, numerics);
+  }
+};
+Source find_model(const std::string& name) {
+  const auto shapes = named_shapes();
+  if (std::find(shapes.begin(), shapes.end(), name) != shapes.end()) return {name, false, named_shape(name)};
+  if (!file_exists(name) && !is_directory(name)) {
+    std::string list;
+    for (const std::string& shape : shapes) list += (list.empty() ? "" : ", ") + shape;
+    fail_usage("bench", "there is no '" + printable(name) + "'; give " + list + ", a config.json, a model directory or FILE.gguf");
+  }
+  if (name.ends_with(".json")) return {name, false, ModelConfig::from_file(name)};
+  return {name, true, read_model_config(name)};
+}
+
+Json to_json(const InferBenchRow& r) {
+  return {{"test", r.decode ? "decode" : "prefill"},
+          {"tokens", r.tokens},
+          {"depth", r.depth},
+          {"runs", r.runs},
+          {"tokens_per_s", r.tokens_per_s},
+          {"spread", r.spread},
+          {"tera_flops", r.tera_flops},
+          {"share_of_peak", r.peak_share},
+          {"gb_per_token", r.bytes_per_token / 1e9},
+          {"cache_gb_per_token", r.cache_bytes_per_token / 1e9},
+          {"gb_per_s", r.gb_per_s},
+          {"share_of_bandwidth", r.bandwidth_share},
+          {"others", r.others}};
+}
+
+void print_row(const InferBenchRow& r) {
+  std::printf("%-14s %6lld %9.2f %6.1f %% %8.3f %6.1f %%",
+              ((r.decode ? "decode " : "prefill ") + std::to_string(r.tokens)).c_str(), static_cast<long long>(r.depth),
+              r.tokens_per_s, 100 * r.spread, r.tera_flops, 100 * r.peak_share);
+  if (r.decode)
+    std::printf(" %8.4f %8.1f %6.1f %%", r.bytes_per_token / 1e9, r.gb_per_s, 100 * r.bandwidth_share);
+  else
+    std::printf(" %26s", "");
+  std::printf(" %5.1f %%\n", 100 * r.others);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+void BenchInferCommand::add(CLI::App& app) {
+  prefill_ = app.add_subcommand("prefill", "a prompt to its first token, through the engine");
+  decode_ = app.add_subcommand("decode", "one token after another, through the engine");
+  depth_ = app.add_subcommand("depth", "both behind ever longer contexts, and what the cache's bytes explain");
+  for (CLI::App* command : {prefill_, decode_, depth_}) {
+    command
+        ->add_option("--model", model_,
+                     "qwen1.5b, v2lite, v3mini or a config.json: random weights of that shape; or a model directory or FILE.gguf")
+        ->capture_default_str();
+    command->add_option("--dtype", dtype_, "f32 or bf16: type of weights, activations and cache")
+        ->check(CLI::IsMember({"f32", "bf16"}))
+        ->capture_default_str();
+    command->add_option("--mla", mla_, "MLA formula: expanded or absorbed")
+        ->check(CLI::IsMember({"expanded", "absorbed"}))
+        ->capture_default_str();
+    command->add_option("--runs", runs_, "timed runs; the median counts")->check(CLI::Range(1, 1000))->capture_default_str();
+    command->add_flag("--json", json_, "one JSON object on stdout");
+    command->add_flag("--profile", profile_, "where the time goes, by op (to stderr with --json)");
+    command->add_option("--trace", trace_, "write the last row's ops as Chrome trace events to this file");
+    add_threads_option(*command);
+  }
+  const auto count = CLI::Range(int64_t{1}, int64_t{1} << 24);
+  prefill_->add_option("--tokens", prefill_tokens_, "length of the prompt")->check(count)->capture_default_str();
+  decode_->add_option("--tokens", decode_tokens_, "tokens to generate")->check(count)->capture_default_str();
+  depth_->add_option("--prefill", prefill_tokens_, "length of the prompt")->check(count)->capture_default_str();
+  depth_->add_option("--tokens", decode_tokens_, "tokens to generate")->check(count)->capture_default_str();
+  for (CLI::App* command : {prefill_, decode_})
+    command->add_option("--depth", at_, "tokens in the cache before")
+        ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+        ->capture_default_str();
+  depth_->add_option("--depth", depths_, "tokens in the cache before, with commas")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+      ->capture_default_str();
+}
+
+int BenchInferCommand::run() const {
+  Numerics numerics;
+  numerics.compute = dtype_ == "f32" ? Compute::kF32 : Compute::kBF16;
+  numerics.mla = mla_ == "absorbed" ? MlaFormula::kAbsorbed : MlaFormula::kExpanded;
+  const Source source = find_model(model_);
+  const int64_t tokens = std::max(decode_->parsed() ? 0 : prefill_tokens_, prefill_->parsed() ? 0 : decode_tokens_);
+  check_bench_positions(source.config, (depth_->parsed() ? *std::max_element(depths_.begin(), depths_.end()) : at_) + tokens);
+  const double bandwidth = memory_bandwidth(), peak = gemm_peak(numerics.compute == Compute::kBF16);
+  reset_peak_resident();
+  const double begin = now_seconds();
+  Decoder model = source.open(numerics);
+  const double load_s = now_seconds() - begin, load_bytes = peak_resident_bytes();
+  reset_peak_resident();
+  const ModelConfig::Counts counts = model.config().count_parameters();
+  if (!json_) {
+    std::printf("isa %s, %d threads; peak %s %.3f TFLOP/s; memory %.1f GB/s\n", std::string(isa_name(isa())).c_str(),
+                num_threads(), dtype_.c_str(), peak, bandwidth / 1e9);
+    std::printf("%s: %.2f G parameters, %.2f G active; %s%s; ready in %.1f s\n\n", model_.c_str(),
+                static_cast<double>(counts.total) / 1e9, static_cast<double>(counts.active) / 1e9, dtype_.c_str(),
+                model.config().is_mla() ? (", MLA " + mla_).c_str() : "", load_s);
+    std::printf("%-14s %6s %9s %8s %8s %8s %8s %8s %8s %7s\n", "test", "depth", "tokens/s", "spread", "TFLOP/s", "share",
+                "GB/token", "GB/s", "share", "others");
+  }
+  if (profile_ || !trace_.empty()) profile_enable(true);
+  profile_trace(!trace_.empty());
+
+  std::vector<InferBenchRow> rows;
+  const auto measure = [&](bool decode, int64_t tokens, int64_t depth) {
+    rows.push_back(decode ? bench_decode(model, tokens, depth, runs_) : bench_prefill(model, tokens, depth, runs_));
+    if (!json_) print_row(rows.back());
+    if (profile_) std::fprintf(json_ ? stderr : stdout, "\n%s\n", profile_table("step").c_str());
+  };
+  if (prefill_->parsed()) measure(false, prefill_tokens_, at_);
+  if (decode_->parsed()) measure(true, decode_tokens_, at_);
+  if (depth_->parsed()) {
+    for (const int64_t depth : depths_) measure(false, prefill_tokens_, depth);
+    for (const int64_t depth : depths_) measure(true, decode_tokens_, depth);
+  }
+  if (!trace_.empty()) write_file_atomic(trace_, profile_trace_json());
+
+  Json results = Json::array();
+  const InferBenchRow* first = nullptr;  // decode at the first depth: what the others are compared with
+  if (!json_ && depth_->parsed()) std::printf("\n");
+  for (const InferBenchRow& r : rows) {
+    results.push_back(to_json(r));
+    if (!depth_->parsed() || !r.decode) continue;
+    if (!first) first = &r;
+    const double slower = first->tokens_per_s / r.tokens_per_s, bytes = r.bytes_per_token / first->bytes_per_token;
+    results.back()["slower"] = slower;
+    results.back()["slower_by_bytes"] = bytes;
+    if (!json_ && first != &r)
+      std::printf("decode at %lld: %.2f times slower than at %lld; its bytes explain %.2f\n", static_cast<long long>(r.depth),
+                  slower, static_cast<long long>(first->depth), bytes);
+  }
+  const double run_bytes = peak_resident_bytes();
+  if (json_) {
+    const Json j = {{"isa", isa_name(isa())},
+                    {"threads", num_threads()},
+                    {"model", model_},
+                    {"dtype", dtype_},
+                    {"mla", model.config().is_mla() ? Json(mla_) : Json(nullptr)},
+                    {"parameters", counts.total},
+                    {"active_parameters", counts.active},
+                    {"peak_tera_flops", peak},
+                    {"memory_gb_per_s", bandwidth / 1e9},
+                    {"load_s", load_s},
+                    {"peak_memory_load_mib", load_bytes / kMiB},
+                    {"peak_memory_run_mib", run_bytes / kMiB},
+                    {"rows", results}};
+    std::printf("%s\n", j.dump(2).c_str());
+  } else {
+    std::printf("peak resident memory: %.0f MiB to load, %.0f MiB to run\n", load_bytes / kMiB, run_bytes / kMiB);
+  }
+  return 0;
+}
+
+}  // namespace fathom

@@ -1,0 +1,23 @@
+// fathom bench prefill, decode, depth: their options and tables.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+namespace fathom {
+
+struct BenchInferCommand {
+  void add(CLI::App& app);  // the three subcommands
+  bool parsed() const { return prefill_->parsed() || decode_->parsed() || depth_->parsed(); }
+  int run() const;
+
+ private:
+  std::string model_ = "v3mini", dtype_ = "bf16", mla_ = "absorbed", trace_;
+  std::vector<int64_t> depths_ = {0, 1024, 4096};
+  int64_t prefill_tokens_ = 512, decode_tokens_ = 128, at_ = 0;
+  int runs_ = 3;
+  bool json_ = false, profile_ = false;
+  CLI::App *prefill_ = nullptr, *decode_ = nullptr, *depth_ = nullptr;
+};
+
+}  // namespace fathom
