@@ -3,9 +3,9 @@
 
 namespace fathom {
 
-double peak_resident_bytes();   // since the start or the last reset
-void reset_peak_resident();     // to what is resident now
-double resident_bytes();        // now
+double peak_resident_bytes();  // since the start or the last reset
+void reset_peak_resident();    // to what is resident now
+double resident_bytes();       // now
 
 // The share of all processors' time that other processes (and the host) took between construction and the call, 0 to 1.
 class OthersLoad {

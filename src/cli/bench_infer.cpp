@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include "backend/cpu/isa.h"
 #include "backend/cpu/peak.h"
@@ -26,23 +27,24 @@ constexpr double kMiB = 1048576;
 
 // A named shape or a config.json by itself (both with random weights), or a model with its weights.
 struct Source {
-  std::string name;
-  bool weights = false;
   ModelConfig config;
+  std::optional<ModelFiles> files;
   Decoder open(const Numerics& numerics) const {
-    return weights ? load_model(name, numerics, /*training=*/false) : random_model(config, numerics);
+    return files ? load_model(*files, numerics, /*training=*/false) : random_model(config, numerics);
   }
 };
 Source find_model(const std::string& name) {
   const auto shapes = named_shapes();
-  if (std::find(shapes.begin(), shapes.end(), name) != shapes.end()) return {name, false, named_shape(name)};
+  if (std::find(shapes.begin(), shapes.end(), name) != shapes.end()) return {named_shape(name), std::nullopt};
   if (!file_exists(name) && !is_directory(name)) {
     std::string list;
     for (const std::string& shape : shapes) list += (list.empty() ? "" : ", ") + shape;
-    fail_usage("bench", "there is no '" + printable(name) + "'; give " + list + ", a config.json, a model directory or FILE.gguf");
+    fail_usage("bench",
+               "there is no '" + printable(name) + "'; give " + list + ", a config.json, a model directory or FILE.gguf");
   }
-  if (name.ends_with(".json")) return {name, false, ModelConfig::from_file(name)};
-  return {name, true, read_model_config(name)};
+  if (name.ends_with(".json")) return {ModelConfig::from_file(name), std::nullopt};
+  ModelFiles files(name);
+  return {files.config(), files};
 }
 
 Json to_json(const InferBenchRow& r) {
@@ -81,8 +83,9 @@ void BenchInferCommand::add(CLI::App& app) {
   depth_ = app.add_subcommand("depth", "both behind ever longer contexts, and what the cache's bytes explain");
   for (CLI::App* command : {prefill_, decode_, depth_}) {
     command
-        ->add_option("--model", model_,
-                     "qwen1.5b, v2lite, v3mini or a config.json: random weights of that shape; or a model directory or FILE.gguf")
+        ->add_option(
+            "--model", model_,
+            "qwen1.5b, v2lite, v3mini or a config.json: random weights of that shape; or a model directory or FILE.gguf")
         ->capture_default_str();
     command->add_option("--dtype", dtype_, "f32 or bf16: type of weights, activations and cache")
         ->check(CLI::IsMember({"f32", "bf16"}))
