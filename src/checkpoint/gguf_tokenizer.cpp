@@ -173,6 +173,9 @@ std::optional<TokenizerFiles> tokenizer_from_gguf(const GgufFile& file) {
 GgufMetadata gguf_tokenizer_metadata(const TokenizerFiles& files, int64_t vocab_size, std::vector<std::string>& lost) {
   TokenizerSpec spec = parse_tokenizer_json(files.tokenizer_json, "tokenizer.json");
   if (!files.tokenizer_config.empty()) parse_tokenizer_config(files.tokenizer_config, "tokenizer_config.json", spec);
+  if (!spec.is_byte_level())
+    fail_usage("gguf",
+               "the tokenizer is not byte-level BPE, and GGUF has no keys for its normalizer, pre_tokenizer and decoder");
   std::vector<std::string> tokens(static_cast<size_t>(vocab_size));
   std::vector<int32_t> types(static_cast<size_t>(vocab_size), kUnused);
   const auto place = [&](int64_t id, const std::string& text, TokenType type) {
@@ -199,12 +202,13 @@ GgufMetadata gguf_tokenizer_metadata(const TokenizerFiles& files, int64_t vocab_
   }
   const Split* split = nullptr;
   for (const Split& s : splits())
-    if (!split && s.patterns == spec.patterns) split = &s;
+    if (!split && s.patterns == spec.patterns()) split = &s;
   if (!split)
     lost.push_back(
         "the tokenizer's pre_tokenizer: GGUF has no name for these splits; 'default' is written, and other programs "
         "may cut text differently");
-  if (spec.nfc) lost.push_back("the tokenizer's normalizer NFC: GGUF has no key for it");
+  if (!spec.normalizers.empty())
+    lost.push_back("the tokenizer's normalizer" + std::string(spec.has_only_nfc() ? " NFC" : "") + ": GGUF has no key for it");
   if (strips) lost.push_back("lstrip, rstrip, single_word or normalized of added tokens: GGUF has no key for them");
   if (spec.ignore_merges && !(split && split->ignore_merges))
     lost.push_back("the tokenizer's ignore_merges: GGUF has no key for it");
@@ -220,12 +224,10 @@ GgufMetadata gguf_tokenizer_metadata(const TokenizerFiles& files, int64_t vocab_
     const auto it = std::find(tokens.begin(), tokens.end(), text);
     return it == tokens.end() ? -1 : it - tokens.begin();
   };
-  const std::string bos = !spec.bos_token.empty()        ? spec.bos_token
-                          : spec.template_prefix.empty() ? ""
-                                                         : spec.template_prefix[0];
+  const std::string bos = !spec.bos_token.empty() ? spec.bos_token : spec.prefix.empty() ? "" : spec.token_text(spec.prefix[0]);
   for (const auto& [key, text] : {std::pair{"bos", bos}, {"eos", spec.eos_token}, {"padding", spec.pad_token}})
     if (const int64_t id = id_of(text); id >= 0) m.u32(std::string("tokenizer.ggml.") + key + "_token_id", id);
-  m.boolean("tokenizer.ggml.add_bos_token", spec.add_bos_token || !spec.template_prefix.empty());
+  m.boolean("tokenizer.ggml.add_bos_token", spec.add_bos_token || !spec.prefix.empty());
   m.boolean("tokenizer.ggml.add_eos_token", false);
   std::string chat = files.chat_template;
   for (const auto& [name, source] : spec.chat_templates)

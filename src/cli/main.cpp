@@ -21,7 +21,7 @@ constexpr Command kCommands[] = {
     {"demo", fathom::command_demo, "train a small DeepSeek-V3 on reasoning traces, reinforce it, show before and after"},
     {"info", fathom::command_info, "parameters, bytes and tensors of a model directory, a file or a bare config.json"},
     {"doctor", fathom::command_doctor, "what this machine can do: instruction sets, peak rates, bandwidth, memory"},
-    {"tokenizer", fathom::command_tokenizer, "train, encode, decode: byte-level BPE, compatible with tokenizer.json"},
+    {"tokenizer", fathom::command_tokenizer, "train, encode, decode: BPE, compatible with tokenizer.json"},
     {"train", fathom::command_train, "run one training stage from a recipe: pretrain, sft, grpo"},
     {"logits", fathom::command_logits, "logits, loss and token log-probabilities of given ids or text"},
     {"generate", fathom::command_generate, "complete one prompt"},

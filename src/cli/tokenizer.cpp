@@ -217,7 +217,7 @@ struct Info {
 }  // namespace
 
 int command_tokenizer(int argc, char** argv) {
-  CLI::App app("Byte-level BPE, compatible with tokenizer.json", "fathom tokenizer");
+  CLI::App app("BPE, compatible with tokenizer.json; what is trained is byte-level", "fathom tokenizer");
   app.require_subcommand(1);
   Train train;
   Encode encode;

@@ -134,7 +134,8 @@ void ChatTemplate::Impl::add_encoded(const RenderedChat& rendered, size_t begin,
   std::vector<TextSpan> spans;
   for (const TextSpan& s : rendered.data)
     if (s.begin < end && s.end > begin) spans.push_back({std::max(s.begin, begin) - begin, std::min(s.end, end) - begin});
-  const auto more = tokenizer.encode(std::string_view(rendered.text).substr(begin, end - begin), spans);
+  const bool continues = begin > 0 && !ids.empty() && !tokenizer.is_added(ids.back());
+  const auto more = tokenizer.encode(std::string_view(rendered.text).substr(begin, end - begin), spans, continues);
   ids.insert(ids.end(), more.begin(), more.end());
 }
 

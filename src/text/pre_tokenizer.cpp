@@ -1,12 +1,7 @@
 #include "text/pre_tokenizer.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
-#include "base/error.h"
-#include "base/utf8.h"
 #include "text/pre_tokenizer_scan.h"
-#include "text/unicode.h"
+#include "text/regex.h"
 
 namespace fathom {
 namespace {
@@ -22,91 +17,17 @@ std::string qwen_pattern(const std::string& digits) {
          "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 }
 
-std::string pcre2_message(int code) {
-  PCRE2_UCHAR text[256];
-  pcre2_get_error_message(code, text, sizeof text);
-  return reinterpret_cast<const char*>(text);
+// Appends the ends of the pieces of text[begin, end): the matches and the gaps between them.
+void split_piece(const Regex& regex, std::string_view text, size_t begin, size_t end, Regex::Match& match,
+                 std::vector<size_t>& ends) {
+  size_t last = begin;  // end of the last piece
+  regex.find_all(text.substr(begin, end - begin), match, [&](size_t from, size_t to) {
+    if (begin + from != last) ends.push_back(begin + from);
+    if (from != to) ends.push_back(begin + to);
+    last = begin + to;
+  });
+  if (last != end) ends.push_back(end);
 }
-
-// \s is Unicode's White_Space to the tokenizers library; PCRE2's own \s is another set (U+180E).
-std::string with_white_space(const std::string& pattern) {
-  std::string out;
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    if (pattern[i] != '\\' || i + 1 == pattern.size()) {
-      out += pattern[i];
-      continue;
-    }
-    const char c = pattern[++i];
-    out += c == 's' ? "\\p{White_Space}" : c == 'S' ? "\\P{White_Space}" : std::string("\\") + c;
-  }
-  return out;
-}
-
-class Regex {
- public:
-  explicit Regex(const std::string& pattern) {
-    if (const int64_t bad = first_invalid_utf8(pattern); bad >= 0)
-      fail_usage("tokenizer", "the split pattern is not UTF-8 at byte " + std::to_string(bad));
-    const std::string source = with_white_space(pattern);
-    int error = 0;
-    PCRE2_SIZE offset = 0;
-    code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(source.data()), source.size(),
-                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr));
-    if (!code_)
-      fail_usage("tokenizer", "the split pattern '" + printable(pattern) + "' does not compile at byte " +
-                                  std::to_string(offset) + ": " + pcre2_message(error));
-    const int jit = pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE);
-    if (jit != 0 && jit != PCRE2_ERROR_JIT_BADOPTION && jit != PCRE2_ERROR_NOMEMORY)
-      fail_usage("tokenizer", "the split pattern cannot be compiled to machine code: " + pcre2_message(jit));
-    context_.reset(pcre2_match_context_create(nullptr));
-    pcre2_set_match_limit(context_.get(), 10'000'000);
-    pcre2_set_depth_limit(context_.get(), 100'000);
-    pcre2_set_heap_limit(context_.get(), 1 << 18);  // KiB
-  }
-
-  struct MatchData {
-    explicit MatchData(const Regex& regex) : data(pcre2_match_data_create_from_pattern(regex.code_.get(), nullptr)) {}
-    ~MatchData() { pcre2_match_data_free(data); }
-    MatchData(const MatchData&) = delete;
-    MatchData& operator=(const MatchData&) = delete;
-    pcre2_match_data* data;
-  };
-
-  // Appends the ends of the pieces of text[begin, end); what lies outside is not seen, not by look-around either.
-  void split(std::string_view text, size_t begin, size_t end, MatchData& match, std::vector<size_t>& ends) const {
-    const std::string_view piece = text.substr(begin, end - begin);
-    size_t last = 0;  // end of the last piece
-    for (size_t from = 0; from < piece.size();) {
-      const int n = pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(piece.data()), piece.size(), from, PCRE2_NO_UTF_CHECK,
-                                match.data, context_.get());
-      if (n == PCRE2_ERROR_NOMATCH) break;
-      if (n < 0)
-        fail_usage("tokenizer", "the split pattern gave up on a piece of " + std::to_string(piece.size()) +
-                                    " bytes: " + pcre2_message(n) + "; it needs too much backtracking for this text");
-      const PCRE2_SIZE* offsets = pcre2_get_ovector_pointer(match.data);
-      const size_t start = offsets[0], stop = offsets[1];
-      if (stop < start) fail_usage("tokenizer", "the split pattern ends before it begins (\\K in a look-around)");
-      if (start != last) ends.push_back(begin + start);
-      if (stop != start) ends.push_back(begin + stop);
-      last = from = stop;
-      if (stop == start) {  // an empty match cuts, and the search goes on behind the next character
-        if (from >= piece.size()) break;
-        const char* p = piece.data() + from;
-        next_code_point(p);
-        from = static_cast<size_t>(p - piece.data());
-      }
-    }
-    if (last != piece.size()) ends.push_back(end);
-  }
-
- private:
-  struct Free {
-    void operator()(pcre2_code* p) const { pcre2_code_free(p); }
-    void operator()(pcre2_match_context* p) const { pcre2_match_context_free(p); }
-  };
-  std::unique_ptr<pcre2_code, Free> code_;
-  std::unique_ptr<pcre2_match_context, Free> context_;
-};
 
 }  // namespace
 
@@ -151,11 +72,11 @@ void PreTokenizer::split(std::string_view text, std::vector<size_t>& ends, int64
   ends.push_back(text.size());
   std::vector<size_t> finer;
   for (const Regex& regex : impl_->regexes) {
-    Regex::MatchData match(regex);
+    Regex::Match match(regex);
     finer.clear();
     size_t begin = 0;
     for (const size_t end : ends) {
-      regex.split(text, begin, end, match, finer);
+      split_piece(regex, text, begin, end, match, finer);
       begin = end;
     }
     ends.swap(finer);

@@ -13,9 +13,13 @@
 #include "base/utf8.h"
 #include "text/bpe.h"
 #include "text/byte_map.h"
+#include "text/character_bpe.h"
+#include "text/decoder.h"
+#include "text/normalizer.h"
 #include "text/piece_cache.h"
 #include "text/piece_start.h"
 #include "text/pre_tokenizer.h"
+#include "text/pre_tokenizer_steps.h"
 #include "text/tokenizer_file.h"
 #include "text/unicode.h"
 
@@ -28,6 +32,8 @@ constexpr size_t kMaxIdle = 64;  // threads whose caches are kept
 struct Scratch {
   std::thread::id user;
   BpeScratch bpe;
+  CharacterBpe::Scratch characters;
+  PreTokenizerSteps::Words words;
   PieceCache cache;
   std::vector<size_t> ends;
   int64_t steps = 0;  // besides those of bpe
@@ -46,14 +52,20 @@ struct Tokenizer::Impl {
   std::vector<Token> tokens;                             // by id; ids between may be unused
   std::unordered_map<std::string, int32_t> id_of_bytes;  // vocabulary entries, by what they decode to
   std::unordered_map<std::string, int32_t> id_of_text;   // added tokens, and entries outside the byte map, by their text
+  // Not byte-level: the model, the steps that cut a text, and how ids become text again (with each token's text for it).
+  std::unique_ptr<CharacterBpe> characters;
+  PreTokenizerSteps pre_tokenizer_steps;
+  Decoder decoder;
+  std::vector<std::string> texts;
   std::array<int32_t, 256> id_of_byte{};
   int32_t dropped = -1;  // id of bytes that the vocabulary lacks; -1: it has them all
   MergeTable merges;
   PieceStart start;
-  bool ignore_merges = false, nfc = false, wants_bos = false;
+  bool ignore_merges = false, wants_bos = false;
+  Normalizer normalizer;
   PreTokenizer pre_tokenizer{std::vector<std::string>{}};
   AddedTokenFinder raw_tokens, normalised_tokens;
-  std::vector<int32_t> prefix;  // what add_bos puts in front
+  std::vector<int32_t> prefix, suffix;  // what add_bos puts around a text
   int32_t bos = -1, eos = -1, pad = -1;
   std::vector<std::pair<std::string, std::string>> chat_templates, named_tokens;
 
@@ -62,10 +74,18 @@ struct Tokenizer::Impl {
   mutable int64_t steps = 0;
 
   explicit Impl(TokenizerSpec spec, std::string name);
-  void encode_text(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const;
-  void encode_marked(std::string_view text, bool specials_as_text, std::span<const TextSpan> plain,
+  void read_bytes_model(const TokenizerSpec& spec);
+  void read_characters_model(const TokenizerSpec& spec);
+  // Where a text stands: at the begin of the whole; behind another one whose going on it is.
+  struct Place {
+    bool at_start, continues;
+  };
+  void encode_text(std::string_view text, Place place, Scratch& scratch, std::vector<int32_t>& out) const;
+  void encode_bytes(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const;
+  void encode_marked(std::string_view text, bool specials_as_text, std::span<const TextSpan> plain, bool continues,
                      std::vector<int32_t>& out) const;
-  std::string normalised(std::string_view text, std::vector<TextSpan>& spans) const;
+  Normalizer::Result normalised(std::string_view text, std::vector<TextSpan>& spans, bool continues, int64_t& steps) const;
+  [[noreturn]] void refuse(const std::string& what) const { fail_usage("tokenizer", source + ": " + what); }
   int32_t required_id(const std::string& token, const char* what) const;
   void give_back(std::unique_ptr<Scratch> scratch) const {
     const std::lock_guard lock(mutex);
@@ -92,7 +112,6 @@ struct Tokenizer::Impl {
 };
 
 Tokenizer::Impl::Impl(TokenizerSpec spec, std::string name) : source(std::move(name)) {
-  const auto refuse = [&](const std::string& what) { fail_usage("tokenizer", source + ": " + what); };
   int32_t highest = -1;
   for (const auto& [text, id] : spec.vocab) highest = std::max(highest, id);
   for (const AddedToken& token : spec.added_tokens) highest = std::max(highest, token.id);
@@ -103,13 +122,52 @@ Tokenizer::Impl::Impl(TokenizerSpec spec, std::string name) : source(std::move(n
     refuse("more than " + std::to_string(MergeTable::kMaxId) + " tokens or " + std::to_string(MergeTable::kMaxRank) +
            " merges are not supported");
   tokens.resize(static_cast<size_t>(highest) + 1);
-
   std::vector<bool> used(tokens.size());
-  id_of_byte.fill(-1);
-  id_of_bytes.reserve(spec.vocab.size());
   for (const auto& [text, id] : spec.vocab) {
     if (used[id]) refuse("two tokens of the vocabulary have the id " + std::to_string(id));
     used[id] = true;
+  }
+  normalizer = Normalizer(spec.normalizers);
+  ignore_merges = spec.ignore_merges;
+  if (spec.is_byte_level())
+    read_bytes_model(spec);
+  else
+    read_characters_model(spec);
+
+  int64_t steps = 0;
+  for (const AddedToken& token : spec.added_tokens) {
+    if (token.content.empty()) refuse("the added token " + std::to_string(token.id) + " is empty");
+    const std::string content = token.normalized ? normalizer.apply(token.content, false, steps).text : token.content;
+    id_of_text[token.content] = token.id;
+    tokens[token.id] = {characters ? decoder.token_bytes(content) : characters_to_bytes(content).value_or(content),
+                        token.special, true};
+    if (characters) texts[token.id] = content;
+    (token.normalized ? normalised_tokens : raw_tokens).add(token, content);
+  }
+  if (!spec.bos_token.empty()) bos = required_id(spec.bos_token, "bos_token");
+  if (!spec.eos_token.empty()) eos = required_id(spec.eos_token, "eos_token");
+  if (!spec.pad_token.empty()) pad = required_id(spec.pad_token, "pad_token");
+  for (const auto* ids : {&spec.prefix, &spec.suffix})
+    for (const int32_t id : *ids)
+      if (id > highest || spec.token_text(id).empty())
+        refuse("post_processor names the id " + std::to_string(id) + ", which is no token");
+  prefix = spec.prefix, suffix = spec.suffix;
+  wants_bos = spec.add_bos_token || !prefix.empty() || !suffix.empty();
+  if (prefix.empty() && bos >= 0 && (spec.add_bos_token || suffix.empty())) prefix.push_back(bos);
+  if (bos < 0 && prefix.size() == 1) bos = prefix[0];
+  if (spec.add_bos_token && prefix.empty()) refuse("add_bos_token is true, but there is no bos_token");
+  chat_templates = std::move(spec.chat_templates);
+  for (const auto& [key, text] : {std::pair{"bos_token", &spec.bos_token},
+                                  {"eos_token", &spec.eos_token},
+                                  {"pad_token", &spec.pad_token},
+                                  {"unk_token", &spec.unk_token}})
+    if (!text->empty()) named_tokens.emplace_back(key, *text);
+}
+
+void Tokenizer::Impl::read_bytes_model(const TokenizerSpec& spec) {
+  id_of_byte.fill(-1);
+  id_of_bytes.reserve(spec.vocab.size());
+  for (const auto& [text, id] : spec.vocab) {
     if (auto bytes = characters_to_bytes(text); bytes && !bytes->empty()) {
       if (bytes->size() == 1) id_of_byte[static_cast<unsigned char>((*bytes)[0])] = id;
       id_of_bytes.emplace(*bytes, id);
@@ -144,41 +202,70 @@ Tokenizer::Impl::Impl(TokenizerSpec spec, std::string name) : source(std::move(n
   for (size_t rank = 0; rank < spec.merges.size(); ++rank)
     merged.push_back(tokens[merges.merged(static_cast<int32_t>(rank))].bytes);
   start = PieceStart(merges, id_of_byte, merged);
+  pre_tokenizer = PreTokenizer(spec.patterns());
+}
 
-  for (const AddedToken& token : spec.added_tokens) {
-    if (token.content.empty()) refuse("the added token " + std::to_string(token.id) + " is empty");
-    const std::string content = token.normalized && spec.nfc ? fathom::nfc(token.content) : token.content;
-    id_of_text[token.content] = token.id;
-    tokens[token.id] = {characters_to_bytes(content).value_or(content), token.special, true};
-    (token.normalized ? normalised_tokens : raw_tokens).add(token, content);
+void Tokenizer::Impl::read_characters_model(const TokenizerSpec& spec) {
+  if (!spec.has_decoder) refuse("decoder: missing; how tokens become text again is not known");
+  decoder = Decoder(spec.decoders);
+  pre_tokenizer_steps = PreTokenizerSteps(spec.pre_tokenizers);
+  texts.resize(tokens.size());
+  std::unordered_map<std::string, int32_t> vocab(spec.vocab.begin(), spec.vocab.end());
+  for (const auto& [text, id] : spec.vocab) {
+    tokens[id].bytes = decoder.token_bytes(text);
+    texts[id] = text;
   }
-  ignore_merges = spec.ignore_merges;
-  nfc = spec.nfc;
-  pre_tokenizer = PreTokenizer(spec.patterns);
-  if (!spec.bos_token.empty()) bos = required_id(spec.bos_token, "bos_token");
-  if (!spec.eos_token.empty()) eos = required_id(spec.eos_token, "eos_token");
-  if (!spec.pad_token.empty()) pad = required_id(spec.pad_token, "pad_token");
-  for (const std::string& token : spec.template_prefix) prefix.push_back(required_id(token, "post_processor"));
-  wants_bos = spec.add_bos_token || !prefix.empty();
-  if (prefix.empty() && bos >= 0) prefix.push_back(bos);
-  if (bos < 0 && prefix.size() == 1) bos = prefix[0];
-  if (spec.add_bos_token && prefix.empty()) refuse("add_bos_token is true, but there is no bos_token");
-  chat_templates = std::move(spec.chat_templates);
-  for (const auto& [key, text] : {std::pair{"bos_token", &spec.bos_token},
-                                  {"eos_token", &spec.eos_token},
-                                  {"pad_token", &spec.pad_token},
-                                  {"unk_token", &spec.unk_token}})
-    if (!text->empty()) named_tokens.emplace_back(key, *text);
+  const auto id_of = [&](const std::string& text) {
+    const auto found = vocab.find(text);
+    return found == vocab.end() ? -1 : found->second;
+  };
+  std::vector<CharacterBpe::Merge> list;
+  for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
+    const auto& [left, right] = spec.merges[rank];
+    list.push_back({left, right, id_of(left), id_of(right), static_cast<int32_t>(rank), id_of(left + right)});
+    for (const auto& [text, id] :
+         {std::pair{left, list.back().left_id}, {right, list.back().right_id}, {left + right, list.back().id}})
+      if (id < 0 || text.empty())
+        refuse("merge " + std::to_string(rank) + " names the token '" + printable(text) + "', which the vocabulary lacks");
+  }
+  if (!spec.scores.empty()) {
+    CHECK(spec.scores.size() >= tokens.size());
+    std::vector<int32_t> results;
+    for (const auto& merge : list) results.push_back(merge.id);
+    std::sort(results.begin(), results.end());
+    results.erase(std::unique(results.begin(), results.end()), results.end());
+    std::stable_sort(results.begin(), results.end(), [&](int32_t a, int32_t b) { return spec.scores[a] > spec.scores[b]; });
+    std::vector<int32_t> rank_of(tokens.size(), -1);
+    for (size_t i = 0; i < results.size(); ++i) rank_of[results[i]] = static_cast<int32_t>(i);
+    for (auto& merge : list) merge.rank = rank_of[merge.id];
+  }
+  CharacterBpe::Options options{spec.byte_fallback, spec.fuse_unk, spec.ignore_merges, -1};
+  if (!spec.unk.empty() && (options.unk = id_of(spec.unk)) < 0)
+    refuse("model.unk_token names '" + printable(spec.unk) + "', which the vocabulary lacks");
+  characters = std::make_unique<CharacterBpe>(std::move(vocab), list, options);
 }
 
 int32_t Tokenizer::Impl::required_id(const std::string& token, const char* what) const {
   if (const auto found = id_of_text.find(token); found != id_of_text.end()) return found->second;
+  if (characters && characters->id_of(token) >= 0) return characters->id_of(token);
   if (const auto bytes = characters_to_bytes(token))
     if (const auto found = id_of_bytes.find(*bytes); found != id_of_bytes.end()) return found->second;
   fail_usage("tokenizer", source + ": " + what + " names '" + printable(token) + "', which is no token");
 }
 
-void Tokenizer::Impl::encode_text(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const {
+void Tokenizer::Impl::encode_text(std::string_view text, Place place, Scratch& scratch, std::vector<int32_t>& out) const {
+  if (!characters) return encode_bytes(text, scratch, out);
+  auto& words = scratch.words;
+  pre_tokenizer_steps.split(text, place.at_start, place.continues, words, scratch.steps);
+  size_t begin = 0;
+  for (const size_t end : words.ends) {
+    characters->encode(std::string_view(words.text).substr(begin, end - begin), scratch.characters, scratch.bpe, scratch.cache,
+                       out);
+    begin = end;
+  }
+}
+
+void Tokenizer::Impl::encode_bytes(std::string_view text, Scratch& scratch, std::vector<int32_t>& out) const {
   const size_t first = out.size();
   pre_tokenizer.split(text, scratch.ends, scratch.steps);
   size_t begin = 0;
@@ -217,8 +304,10 @@ Tokenizer Tokenizer::from_file(const std::string& tokenizer_json) {
   return tokenizer;
 }
 
-Tokenizer Tokenizer::from_text(const std::string& tokenizer_json, const std::string& config, const std::string& name) {
+Tokenizer Tokenizer::from_text(const std::string& tokenizer_json, const std::string& config, const std::string& name,
+                               std::vector<float> scores) {
   TokenizerSpec spec = parse_tokenizer_json(tokenizer_json, name);
+  spec.scores = std::move(scores);
   if (!config.empty()) parse_tokenizer_config(config, name, spec);
   Tokenizer tokenizer;
   tokenizer.impl_ = std::make_unique<Impl>(std::move(spec), name);
@@ -236,11 +325,11 @@ Tokenizer Tokenizer::from_directory(const std::string& path) {
 
 // `plain`: no token is recognised there.
 void Tokenizer::Impl::encode_marked(std::string_view text, bool specials_as_text, std::span<const TextSpan> plain,
-                                    std::vector<int32_t>& out) const {
+                                    bool continues, std::vector<int32_t>& out) const {
   auto scratch = take_scratch();
   raw_tokens.find(text, specials_as_text, plain, scratch->raw_parts);
   std::vector<TextSpan> inside;
-  std::string normal;
+  Normalizer::Result normal;
   size_t first = 0;  // of the spans that end behind this part's begin
   for (const auto& raw : scratch->raw_parts) {
     if (raw.id >= 0) {
@@ -252,30 +341,45 @@ void Tokenizer::Impl::encode_marked(std::string_view text, bool specials_as_text
     while (first < plain.size() && plain[first].end <= raw.begin) ++first;
     for (size_t i = first; i < plain.size() && plain[i].begin < raw.end; ++i)
       inside.push_back({std::max(plain[i].begin, raw.begin) - raw.begin, std::min(plain[i].end, raw.end) - raw.begin});
-    if (nfc) part = normal = normalised(part, inside);
+    Place place{raw.begin == 0 && !continues, raw.begin == 0 && continues};
+    if (!normalizer.empty()) {
+      normal = normalised(part, inside, place.continues, scratch->steps);
+      part = normal.text;
+      if (normal.cut_left) place.at_start = false;
+    }
     normalised_tokens.find(part, specials_as_text, inside, scratch->normalised_parts);
     for (const auto& p : scratch->normalised_parts) {
       if (p.id >= 0)
         out.push_back(p.id);
       else
-        encode_text(part.substr(p.begin, p.end - p.begin), *scratch, out);
+        encode_text(part.substr(p.begin, p.end - p.begin), place, *scratch, out);
+      place = {false, false};
     }
   }
   give_back(std::move(scratch));
 }
 
-// The text normalised and the spans moved with it. Spans are normalised apart from what is around them.
-std::string Tokenizer::Impl::normalised(std::string_view text, std::vector<TextSpan>& spans) const {
-  std::string out;
+// The text normalised and the spans moved with it. Where tokens are looked for in it, spans are normalised apart from what is
+// around them.
+Normalizer::Result Tokenizer::Impl::normalised(std::string_view text, std::vector<TextSpan>& spans, bool continues,
+                                               int64_t& steps) const {
+  if (spans.empty() || normalised_tokens.empty()) return normalizer.apply(text, continues, steps);
+  Normalizer::Result out;
   size_t at = 0;
+  const auto add = [&](size_t end) {
+    const auto part = normalizer.apply(text.substr(at, end - at), continues || at > 0, steps);
+    out.text += part.text;
+    out.cut_left |= part.cut_left && at == 0;
+    at = end;
+  };
   for (TextSpan& span : spans) {
-    out += fathom::nfc(text.substr(at, span.begin - at));
-    at = span.end;
-    const std::string inner = fathom::nfc(text.substr(span.begin, span.end - span.begin));
-    span = {out.size(), out.size() + inner.size(), span.label};
-    out += inner;
+    add(span.begin);
+    const size_t begin = out.text.size();
+    add(span.end);
+    span = {begin, out.text.size(), span.label};
   }
-  return out + fathom::nfc(text.substr(at));
+  add(text.size());
+  return out;
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, Specials specials, bool add_bos) const {
@@ -284,26 +388,30 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, Specials specials,
   if (first_invalid_utf8(text) >= 0) text = repaired = replace_invalid_utf8(text);
   std::vector<int32_t> out;
   if (add_bos) {
-    if (t.prefix.empty()) fail_usage("tokenizer", t.source + ": there is no bos token to put in front");
+    if (t.prefix.empty() && t.suffix.empty()) fail_usage("tokenizer", t.source + ": there is no bos token to put in front");
     out = t.prefix;
   }
   if (specials != Specials::kAsText) {
-    t.encode_marked(text, specials == Specials::kSpecialAsText, {}, out);
-    return out;
+    t.encode_marked(text, specials == Specials::kSpecialAsText, {}, false, out);
+  } else {
+    out.reserve(out.size() + text.size() / 3 + 8);
+    auto scratch = t.take_scratch();
+    Normalizer::Result normal;
+    if (!t.normalizer.empty()) {
+      normal = t.normalizer.apply(text, false, scratch->steps);
+      text = normal.text;
+    }
+    t.encode_text(text, {!normal.cut_left, false}, *scratch, out);
+    t.give_back(std::move(scratch));
   }
-  out.reserve(out.size() + text.size() / 3 + 8);
-  auto scratch = t.take_scratch();
-  std::string normal;
-  if (t.nfc) text = normal = fathom::nfc(text, &scratch->steps);
-  t.encode_text(text, *scratch, out);
-  t.give_back(std::move(scratch));
+  if (add_bos) out.insert(out.end(), t.suffix.begin(), t.suffix.end());
   return out;
 }
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text, std::span<const TextSpan> plain) const {
+std::vector<int32_t> Tokenizer::encode(std::string_view text, std::span<const TextSpan> plain, bool continues) const {
   CHECK(first_invalid_utf8(text) < 0);
   std::vector<int32_t> out;
-  impl_->encode_marked(text, false, plain, out);
+  impl_->encode_marked(text, false, plain, continues, out);
   return out;
 }
 
@@ -312,6 +420,12 @@ std::string Tokenizer::token_bytes(int32_t id) const {
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
+  if (impl_->characters) {
+    std::vector<std::string> texts;
+    for (const int32_t id : ids)
+      if (id >= 0 && id < vocab_size() && !(skip_special && impl_->tokens[id].special)) texts.push_back(impl_->texts[id]);
+    return impl_->decoder.decode(std::move(texts));
+  }
   std::string bytes;
   for (const int32_t id : ids)
     if (id >= 0 && id < vocab_size() && !(skip_special && impl_->tokens[id].special)) bytes += impl_->tokens[id].bytes;
@@ -321,6 +435,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) c
 int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(impl_->tokens.size()); }
 int32_t Tokenizer::id_of(std::string_view token) const {
   if (const auto found = impl_->id_of_text.find(std::string(token)); found != impl_->id_of_text.end()) return found->second;
+  if (impl_->characters) return impl_->characters->id_of(std::string(token));
   if (first_invalid_utf8(token) >= 0) return -1;
   const auto bytes = characters_to_bytes(token);
   if (!bytes) return -1;

@@ -1,4 +1,5 @@
-// Byte-level BPE, compatible with Hugging Face's tokenizer.json. Encoding follows architecture.md §2.5.
+// BPE compatible with Hugging Face's tokenizer.json: byte-level (architecture.md §2.5), or from characters with byte tokens for
+// what the vocabulary lacks, as SentencePiece's models are published.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -17,20 +18,25 @@ class Tokenizer {
   static Tokenizer from_directory(const std::string& path);  // tokenizer.json and tokenizer_config.json
   static Tokenizer from_file(const std::string& tokenizer_json);
   // The files' contents; config may be empty. `name` stands in errors.
-  static Tokenizer from_text(const std::string& tokenizer_json, const std::string& config, const std::string& name);
+  // scores: see TokenizerSpec; one for each id, or none.
+  static Tokenizer from_text(const std::string& tokenizer_json, const std::string& config, const std::string& name,
+                             std::vector<float> scores = {});
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
   // kAsText: no added token is recognised: what user text goes through. kSpecialAsText: those marked special are text.
   enum class Specials { kAsText, kRecognise, kSpecialAsText };
+  // add_bos: with what the files put around every text: bos in front, as a rule.
   std::vector<int32_t> encode(std::string_view text, Specials specials, bool add_bos = false) const;
   // A text of which the spans `plain` (in order) came from outside: no added token is recognised in them, not even in part;
-  // elsewhere all are. Pieces may cross their borders, as the reference's do, so harmless spans change nothing.
-  std::vector<int32_t> encode(std::string_view text, std::span<const TextSpan> plain) const;
+  // elsewhere all are. Pieces may cross their borders, as the reference's do, so harmless spans change nothing. continues:
+  // the text goes on from another, so that a tokenizer which puts a blank in front of every text puts none here.
+  std::vector<int32_t> encode(std::string_view text, std::span<const TextSpan> plain, bool continues = false) const;
   int64_t steps() const;  // elementary steps of all encoding so far: what tests of linear time count
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
-  // Streaming decode: bytes of one token; the caller joins them and prints whole code points only (see Utf8Stream).
+  // Streaming decode: bytes of one token inside a text; the caller joins them and prints whole code points only (see
+  // Utf8Stream).
   std::string token_bytes(int32_t id) const;
   int32_t vocab_size() const;                   // highest id + 1
   int32_t id_of(std::string_view token) const;  // -1: none. Added tokens by their text, others by their mapped characters
@@ -39,7 +45,7 @@ class Tokenizer {
   int32_t bos_id() const;           // -1: none
   int32_t eos_id() const;
   int32_t pad_id() const;
-  bool wants_bos() const;  // the files ask for bos at the start of every text
+  bool wants_bos() const;  // the files ask for bos at the start of every text, or for something else around it
   // Jinja source of the model's conversation, empty where none; with a name, one of several (tool_use).
   const std::string& chat_template(const std::string& name = "default") const;
   // Texts of the tokens that templates may name: bos_token, eos_token, pad_token, unk_token. Those that there are.

@@ -1,9 +1,13 @@
 #include "text/tokenizer_file.h"
 
+#include <bitset>
+
 #include "base/error.h"
 #include "base/files.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "text/byte_map.h"
+#include "text/unicode.h"
 
 namespace fathom {
 namespace {
@@ -38,6 +42,7 @@ class Node {
     if (!present() || !value_->is_object()) wrong("an object");
     for (const auto& [key, item] : value_->items()) body(key, Node(&item, source_, path_ + "." + key));
   }
+  bool is_zero() const { return present() && value_->is_number() && value_->get<double>() == 0; }
   bool is_string() const { return present() && value_->is_string(); }
   bool is_array() const { return present() && value_->is_array(); }
   std::string string() const {
@@ -49,6 +54,22 @@ class Node {
     if (!present()) return fallback;
     if (!value_->is_boolean()) wrong("true or false");
     return value_->get<bool>();
+  }
+  bool boolean() const {
+    if (!present() || !value_->is_boolean()) wrong("true or false");
+    return value_->get<bool>();
+  }
+  int64_t count() const {
+    if (!present() || !value_->is_number_unsigned() || value_->get<uint64_t>() > kMaxId)
+      wrong("a whole number from 0 to " + std::to_string(kMaxId));
+    return value_->get<int64_t>();
+  }
+  std::string character() const {
+    const std::string text = string();
+    const char* p = text.data();
+    if (!text.empty()) next_code_point(p);
+    if (text.empty() || p != text.data() + text.size()) wrong("one character");
+    return text;
   }
   int32_t id() const {
     if (!present() || !value_->is_number_integer()) wrong("a token id");
@@ -69,17 +90,6 @@ class Node {
   std::string path_;
 };
 
-void read_normalizer(const Node& node, TokenizerSpec& spec) {
-  if (!node.present()) return;
-  const std::string type = node.at("type").string();
-  if (type == "NFC")
-    spec.nfc = true;
-  else if (type == "Sequence")
-    node.at("normalizers").each([&](const Node& item) { read_normalizer(item, spec); });
-  else
-    node.refuse("normalizer '" + printable(type) + "' is not supported; NFC is");
-}
-
 std::string quoted(const std::string& text) {  // as a pattern that matches exactly it
   std::string out;
   for (const char c : text) {
@@ -89,29 +99,150 @@ std::string quoted(const std::string& text) {  // as a pattern that matches exac
   return out;
 }
 
-// Returns whether the ByteLevel step was seen.
-bool read_pre_tokenizer(const Node& node, TokenizerSpec& spec, bool byte_level) {
+// {"String": …} or {"Regex": …}; returns whether it is a regular expression.
+bool read_pattern(const Node& node, std::string& pattern) {
+  const bool regex = node.at("Regex").present();
+  pattern = node.at(regex ? "Regex" : "String").string();
+  return regex;
+}
+
+void read_normalizer(const Node& node, std::vector<NormalizerStep>& steps) {
+  if (!node.present()) return;
   const std::string type = node.at("type").string();
-  if (type == "Sequence") {
-    node.at("pretokenizers").each([&](const Node& item) { byte_level = read_pre_tokenizer(item, spec, byte_level); });
-    return byte_level;
+  if (type == "Sequence") return node.at("normalizers").each([&](const Node& item) { read_normalizer(item, steps); });
+  NormalizerStep step;
+  for (const auto& [name, form] : {std::pair{"NFC", NormalForm::kNfc},
+                                   {"NFD", NormalForm::kNfd},
+                                   {"NFKC", NormalForm::kNfkc},
+                                   {"NFKD", NormalForm::kNfkd}})
+    if (type == name) {
+      step.kind = NormalizerStep::kForm;
+      step.form = form;
+      steps.push_back(step);
+      return;
+    }
+  if (type == "Lowercase") {
+    step.kind = NormalizerStep::kLowercase;
+  } else if (type == "StripAccents") {
+    step.kind = NormalizerStep::kStripAccents;
+  } else if (type == "Strip") {
+    step.kind = NormalizerStep::kStrip;
+    step.left = node.at("strip_left").boolean();
+    step.right = node.at("strip_right").boolean();
+  } else if (type == "Prepend") {
+    step.kind = NormalizerStep::kPrepend;
+    step.content = node.at("prepend").string();
+  } else if (type == "Replace") {
+    step.kind = NormalizerStep::kReplace;
+    step.regex = read_pattern(node.at("pattern"), step.pattern);
+    step.content = node.at("content").string();
+  } else {
+    node.refuse("normalizer '" + printable(type) +
+                "' is not supported; NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace and Sequence are");
   }
-  if (byte_level) node.refuse("'" + printable(type) + "' behind ByteLevel is not supported");
+  steps.push_back(step);
+}
+
+SplitBehaviour read_behaviour(const Node& node) {
+  const std::string name = node.string();
+  for (const auto& [known, behaviour] : {std::pair{"Isolated", SplitBehaviour::kIsolated},
+                                         {"Removed", SplitBehaviour::kRemoved},
+                                         {"Contiguous", SplitBehaviour::kContiguous},
+                                         {"MergedWithPrevious", SplitBehaviour::kMergedWithPrevious},
+                                         {"MergedWithNext", SplitBehaviour::kMergedWithNext}})
+    if (name == known) return behaviour;
+  node.refuse("behaviour '" + printable(name) +
+              "' is not known; Isolated, Removed, Contiguous, MergedWithPrevious and MergedWithNext are");
+}
+
+// prepend_scheme of a Metaspace: always, first or never. Older files say add_prefix_space false for never, and must then say
+// both.
+std::string read_prepend_scheme(const Node& node) {
+  const std::string scheme = node.at("prepend_scheme").string_or("always");
+  if (scheme != "always" && scheme != "first" && scheme != "never")
+    node.at("prepend_scheme").refuse("'" + printable(scheme) + "' is not known; always, first and never are");
+  if (!node.at("add_prefix_space").boolean_or(true) && scheme != "never")
+    node.at("add_prefix_space").refuse("false does not agree with prepend_scheme '" + scheme + "'");
+  return scheme;
+}
+
+void read_pre_tokenizer(const Node& node, std::vector<PreTokenizerStep>& steps) {
+  if (!node.present()) return;
+  const std::string type = node.at("type").string();
+  if (type == "Sequence") return node.at("pretokenizers").each([&](const Node& item) { read_pre_tokenizer(item, steps); });
+  const auto split = [&](const std::string& pattern, SplitBehaviour behaviour, bool invert = false, bool regex = true) {
+    PreTokenizerStep step{PreTokenizerStep::kSplit, pattern};
+    step.regex = regex;
+    step.behaviour = behaviour;
+    step.invert = invert;
+    steps.push_back(step);
+  };
+  const auto prefix = [&](const std::string& text, bool first_only) {
+    PreTokenizerStep step{PreTokenizerStep::kPrefix};
+    step.text = text;
+    step.first_only = first_only;
+    steps.push_back(step);
+  };
   if (type == "ByteLevel") {
-    if (node.at("add_prefix_space").boolean_or(true)) node.refuse("add_prefix_space is not supported");
-    if (node.at("use_regex").boolean_or(true)) spec.patterns.emplace_back(kGpt2Pattern);
-    return true;
+    if (node.at("add_prefix_space").boolean_or(true)) prefix(" ", false);
+    if (node.at("use_regex").boolean_or(true)) split(kGpt2Pattern, SplitBehaviour::kIsolated);
+    steps.push_back({PreTokenizerStep::kBytes});
+  } else if (type == "Digits") {
+    split(node.at("individual_digits").boolean_or(false) ? "\\p{N}" : "\\p{N}+", SplitBehaviour::kIsolated);
+  } else if (type == "Whitespace") {  // \w of Unicode's TR 18, which PCRE2's is not
+    const std::string word = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}";
+    split("[" + word + "]+|[^" + word + "\\p{White_Space}]+", SplitBehaviour::kRemoved, /*invert=*/true);
+  } else if (type == "WhitespaceSplit") {
+    split("\\s", SplitBehaviour::kRemoved);
+  } else if (type == "Punctuation") {
+    const Node behaviour = node.at("behavior");
+    split("[\\p{P}!-/:-@\\[-`{-~]", behaviour.present() ? read_behaviour(behaviour) : SplitBehaviour::kIsolated);
+  } else if (type == "Metaspace") {
+    const std::string replacement = node.at("replacement").character(), scheme = read_prepend_scheme(node);
+    PreTokenizerStep blanks{PreTokenizerStep::kReplaceBlanks};
+    blanks.text = replacement;
+    steps.push_back(blanks);
+    if (scheme != "never") prefix(replacement, scheme == "first");
+    if (node.at("split").boolean_or(true)) split(replacement, SplitBehaviour::kMergedWithNext, false, /*regex=*/false);
+  } else if (type == "Split") {
+    std::string pattern;
+    const bool regex = read_pattern(node.at("pattern"), pattern);
+    split(pattern, read_behaviour(node.at("behavior")), node.at("invert").boolean_or(false), regex);
+  } else {
+    node.refuse("pre-tokenizer '" + printable(type) +
+                "' is not supported; ByteLevel, Digits, Metaspace, Punctuation, Split, Whitespace, WhitespaceSplit and "
+                "Sequence are");
   }
-  if (type == "Digits") {
-    spec.patterns.emplace_back(node.at("individual_digits").boolean_or(false) ? "\\p{N}" : "\\p{N}+");
-    return false;
+}
+
+void read_decoder(const Node& node, std::vector<DecoderStep>& steps) {
+  const std::string type = node.at("type").string();
+  if (type == "Sequence") return node.at("decoders").each([&](const Node& item) { read_decoder(item, steps); });
+  DecoderStep step;
+  if (type == "ByteLevel") {
+    step.kind = DecoderStep::kByteLevel;
+  } else if (type == "ByteFallback") {
+    step.kind = DecoderStep::kByteFallback;
+  } else if (type == "Fuse") {
+    step.kind = DecoderStep::kFuse;
+  } else if (type == "Replace") {
+    step.kind = DecoderStep::kReplace;
+    step.regex = read_pattern(node.at("pattern"), step.pattern);
+    step.content = node.at("content").string();
+  } else if (type == "Strip") {
+    step.kind = DecoderStep::kStrip;
+    step.content = node.at("content").character();
+    step.start = node.at("start").count();
+    step.stop = node.at("stop").count();
+  } else if (type == "Metaspace") {
+    step.kind = DecoderStep::kMetaspace;
+    step.content = node.at("replacement").character();
+    step.prefixed = read_prepend_scheme(node) != "never";
+  } else {
+    node.refuse("decoder '" + printable(type) +
+                "' is not supported; ByteLevel, ByteFallback, Fuse, Metaspace, Replace, Strip and Sequence are");
   }
-  if (type != "Split") node.refuse("pre-tokenizer '" + printable(type) + "' is not supported; Split, Digits and ByteLevel are");
-  if (node.at("behavior").string() != "Isolated") node.refuse("only behaviour Isolated is supported");
-  if (node.at("invert").boolean_or(false)) node.refuse("invert is not supported");
-  const Node pattern = node.at("pattern");
-  spec.patterns.push_back(pattern.at("Regex").present() ? pattern.at("Regex").string() : quoted(pattern.at("String").string()));
-  return false;
+  steps.push_back(step);
 }
 
 void read_post_processor(const Node& node, TokenizerSpec& spec) {
@@ -119,26 +250,47 @@ void read_post_processor(const Node& node, TokenizerSpec& spec) {
   const std::string type = node.at("type").string();
   if (type == "ByteLevel") return;  // changes offsets only
   if (type == "Sequence") return node.at("processors").each([&](const Node& item) { read_post_processor(item, spec); });
-  if (type != "TemplateProcessing") node.refuse("post-processor '" + printable(type) + "' is not supported");
-  bool text_seen = false;
-  node.at("single").each([&](const Node& item) {
-    if (item.at("Sequence").present()) {
-      text_seen = true;
-      return;
+  std::vector<int32_t> before, behind;  // a later processor's tokens go around those of an earlier one
+  if (type == "BertProcessing" || type == "RobertaProcessing") {
+    for (const char* key : {"cls", "sep"}) {
+      std::vector<int32_t>& out = key == std::string_view("cls") ? before : behind;
+      size_t i = 0;
+      node.at(key).each([&](const Node& item) {
+        if (i++ == 1) out.push_back(item.id());
+      });
+      if (i != 2) node.at(key).wrong("a token and its id");
     }
-    if (text_seen) item.refuse("tokens behind the text are not supported");
-    spec.template_prefix.push_back(item.at("SpecialToken").at("id").string());
-  });
+  } else if (type == "TemplateProcessing") {
+    bool text_seen = false;
+    node.at("single").each([&](const Node& item) {
+      if (item.at("Sequence").present()) {
+        if (text_seen) item.refuse("the text stands there a second time, which is not supported");
+        text_seen = true;
+        return;
+      }
+      const std::string name = item.at("SpecialToken").at("id").string();
+      const Node special = node.at("special_tokens").at(name.c_str());
+      special.at("ids").each([&](const Node& id) { (text_seen ? behind : before).push_back(id.id()); });
+    });
+    if (!text_seen) node.at("single").refuse("the text does not stand in it");
+  } else {
+    node.refuse("post-processor '" + printable(type) +
+                "' is not supported; BertProcessing, ByteLevel, RobertaProcessing, TemplateProcessing and Sequence are");
+  }
+  spec.prefix.insert(spec.prefix.begin(), before.begin(), before.end());
+  spec.suffix.insert(spec.suffix.end(), behind.begin(), behind.end());
 }
 
 void read_model(const Node& model, TokenizerSpec& spec) {
   if (const std::string type = model.at("type").string_or("BPE"); type != "BPE")
-    model.refuse("model '" + printable(type) + "' is not supported; byte-level BPE is");
+    model.refuse("model '" + printable(type) + "' is not supported; BPE is");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
-    if (model.at(key).present() && !model.at(key).string().empty()) model.at(key).refuse("not supported in byte-level BPE");
-  for (const char* key : {"dropout", "unk_token"})
-    if (model.at(key).present()) model.at(key).refuse("not supported in byte-level BPE");
-  if (model.at("byte_fallback").boolean_or(false)) model.refuse("byte_fallback (SentencePiece) is not supported");
+    if (model.at(key).present() && !model.at(key).string().empty()) model.at(key).refuse("is not supported");
+  if (const Node dropout = model.at("dropout"); dropout.present() && !dropout.is_zero())
+    dropout.refuse("is not supported: encoding would be random");
+  spec.unk = model.at("unk_token").string_or("");
+  spec.fuse_unk = model.at("fuse_unk").boolean_or(false);
+  spec.byte_fallback = model.at("byte_fallback").boolean_or(false);
   spec.ignore_merges = model.at("ignore_merges").boolean_or(false);
   model.at("vocab").each_member([&](const std::string& token, const Node& id) { spec.vocab.emplace_back(token, id.id()); });
   model.at("merges").each([&](const Node& merge) {
@@ -175,18 +327,57 @@ void read_templates(const Node& node, TokenizerSpec& spec) {
 
 }  // namespace
 
+bool TokenizerSpec::is_byte_level() const {
+  if (pre_tokenizers.empty() || pre_tokenizers.back().kind != PreTokenizerStep::kBytes || !unk.empty() || byte_fallback)
+    return false;
+  if (has_decoder && !(decoders.size() == 1 && decoders[0].kind == DecoderStep::kByteLevel)) return false;
+  for (size_t i = 0; i + 1 < pre_tokenizers.size(); ++i) {
+    const PreTokenizerStep& step = pre_tokenizers[i];
+    if (step.kind != PreTokenizerStep::kSplit || step.behaviour != SplitBehaviour::kIsolated || step.invert) return false;
+  }
+  return true;
+}
+
+std::vector<std::string> TokenizerSpec::patterns() const {
+  std::vector<std::string> out;
+  for (const PreTokenizerStep& step : pre_tokenizers)
+    if (step.kind == PreTokenizerStep::kSplit) out.push_back(step.regex ? step.pattern : quoted(step.pattern));
+  return out;
+}
+
+bool TokenizerSpec::has_only_nfc() const {
+  return normalizers.size() == 1 && normalizers[0].kind == NormalizerStep::kForm && normalizers[0].form == NormalForm::kNfc;
+}
+
+std::string TokenizerSpec::token_text(int32_t id) const {
+  for (const AddedToken& token : added_tokens)
+    if (token.id == id) return token.content;
+  for (const auto& [text, known] : vocab)
+    if (known == id) return text;
+  return "";
+}
+
 TokenizerSpec parse_tokenizer_json(const std::string& text, const std::string& source) {
   const Json json = parse_json(text, source);
   const Node root(&json, source, "");
   if (!json.is_object()) root.wrong("an object");
   TokenizerSpec spec;
-  read_normalizer(root.at("normalizer"), spec);
-  if (!root.at("pre_tokenizer").present() || !read_pre_tokenizer(root.at("pre_tokenizer"), spec, false))
-    root.at("pre_tokenizer").refuse("no ByteLevel step: only byte-level BPE is supported");
+  read_normalizer(root.at("normalizer"), spec.normalizers);
+  read_pre_tokenizer(root.at("pre_tokenizer"), spec.pre_tokenizers);
   read_post_processor(root.at("post_processor"), spec);
-  if (const Node decoder = root.at("decoder"); decoder.present() && decoder.at("type").string() != "ByteLevel")
-    decoder.refuse("decoder '" + printable(decoder.at("type").string()) + "' is not supported; ByteLevel is");
+  if (const Node decoder = root.at("decoder"); decoder.present()) {
+    spec.has_decoder = true;
+    read_decoder(decoder, spec.decoders);
+  }
   read_model(root.at("model"), spec);
+  // Bytes that all have a token need nothing for what is unknown.
+  if (!spec.pre_tokenizers.empty() && spec.pre_tokenizers.back().kind == PreTokenizerStep::kBytes) {
+    std::bitset<256> seen;
+    for (const auto& [token, id] : spec.vocab)
+      if (const auto bytes = characters_to_bytes(token); bytes && bytes->size() == 1)
+        seen.set(static_cast<unsigned char>((*bytes)[0]));
+    if (seen.all()) spec.unk.clear(), spec.byte_fallback = false;
+  }
   if (root.at("added_tokens").present())
     root.at("added_tokens").each([&](const Node& node) {
       AddedToken token;

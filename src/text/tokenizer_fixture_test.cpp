@@ -8,6 +8,8 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/test_fixtures.h"
+#include "base/test_folder.h"
+#include "base/utf8.h"
 #include "text/tokenizer.h"
 
 namespace fathom {
@@ -24,10 +26,10 @@ struct Count {
   std::string first;
 };
 
-TEST(TokenizerFixtures, EveryLineOfEveryFolder) {
-  const std::string root = fixtures_folder() + "/tokenizers";
-  if (!is_directory(root)) GTEST_SKIP() << root << " is not there";
+// Each line of each folder that has encodings.jsonl; returns how many lines had ids that are the library's.
+int check_folders(const std::string& root, bool print) {
   using Ids = std::vector<int32_t>;
+  int good = 0;
   for (const std::string& name : list_directory(root)) {
     const std::string folder = root + "/" + name;
     if (!file_exists(folder + "/encodings.jsonl")) continue;
@@ -60,13 +62,59 @@ TEST(TokenizerFixtures, EveryLineOfEveryFolder) {
         const std::string decoded = tokenizer.decode(ids, skip);
         check(key, decoded == line[key].get<std::string>(), Json(decoded).dump(-1, ' ', true));
       }
+      // A stream shows whole code points only, and what decode shows but for what begins a text and for broken characters.
+      Utf8Stream stream;
+      std::string streamed;
+      bool whole = true;
+      for (const int32_t id : ids) {
+        const std::string part = stream.push(tokenizer.token_bytes(id));
+        whole &= first_invalid_utf8(part) < 0;
+        streamed += part;
+      }
+      streamed += stream.flush();
+      const std::string decoded = tokenizer.decode(ids);
+      // Where steps stand in any order, some see the text as a whole.
+      const bool any = line.contains("any_steps") && line["any_steps"].get<bool>();
+      const bool broken = decoded.find("\xEF\xBF\xBD") != std::string::npos;
+      check("stream", whole && (any || broken || streamed.ends_with(decoded)), Json(streamed).dump(-1, ' ', true));
     }
     for (const auto& [what, count] : counts) {
-      std::printf("  %-12s %-22s %4d of %4d lines equal\n", name.c_str(), what.c_str(), count.good, count.good + count.bad);
+      if (print || count.bad > 0)
+        std::printf("  %-12s %-22s %4d of %4d lines equal\n", name.c_str(), what.c_str(), count.good, count.good + count.bad);
       EXPECT_EQ(count.bad, 0) << name << " " << what << "\n" << count.first;
     }
-    EXPECT_GT(counts["ids"].good, 100);
+    good += counts["ids"].good;
   }
+  return good;
+}
+
+TEST(TokenizerFixtures, EveryLineOfEveryFolder) {
+  const std::string root = fixtures_folder() + "/tokenizers";
+  if (!is_directory(root)) GTEST_SKIP() << root << " is not there";
+  EXPECT_GT(check_folders(root, true), 300);
+}
+
+// Small tokenizers of many kinds, with what the library makes of texts (tests/tokenizers/make.py wrote them).
+TEST(TokenizerFixtures, SmallTokenizersOfManyKinds) {
+  EXPECT_GT(check_folders(FATHOM_SOURCE_DIR "/tests/tokenizers", false), 100);
+}
+
+// The same kinds and more, some thousand random texts, and the library itself.
+TEST(TokenizerFixtures, PythonTokenizersAgreesOnRandomTexts) {
+  const char* python = std::getenv("FATHOM_PYTHON");
+  const std::string command = python ? python : "python3";
+  if (std::system((command + " -c 'import tokenizers' >/dev/null 2>&1").c_str()) != 0)
+    GTEST_SKIP() << command << " has no tokenizers library; set FATHOM_PYTHON to one that has";
+  const char* count = std::getenv("FATHOM_TOKENIZER_LINES");
+  const char* seed = std::getenv("FATHOM_TOKENIZER_SEED");
+  const TestFolder folder;
+  ASSERT_EQ(std::system((command + " " FATHOM_SOURCE_DIR "/tests/tokenizers/make.py " + folder.path() + " --lines " +
+                         (count ? count : "400") + " --seed " + (seed ? seed : "1"))
+                            .c_str()),
+            0);
+  const int good = check_folders(folder.path(), false);
+  std::printf("  %d texts equal\n", good);
+  EXPECT_GT(good, 5000);
 }
 
 // throughput.json: the ids of a whole book, by count and ends.

@@ -11,6 +11,7 @@
 #include "base/test_folder.h"
 #include "text/chat_template.h"
 #include "text/pre_tokenizer.h"
+#include "text/tokenizer_testing.h"
 #include "text/unicode.h"
 
 namespace fathom {
@@ -151,6 +152,22 @@ TEST(Tokenizer, HostileTextsTakeLinearTime) {
       }
     }
   }
+  // One word, however long it is.
+  for (const bool prefix : {false, true}) {
+    const Tokenizer t = Tokenizer::from_text(small_sentencepiece_json(llama_steps(prefix)), "", "test");
+    for (const char* unit : units) {
+      const auto steps = [&](size_t bytes) {
+        std::string text;
+        while (text.size() < bytes) text += unit;
+        const int64_t before = t.steps();
+        EXPECT_EQ(t.decode(t.encode(text, Tokenizer::Specials::kAsText)), replace_invalid_utf8(text));
+        return static_cast<double>(t.steps() - before);
+      };
+      EXPECT_LT(steps(1 << 18), 4.6 * steps(1 << 16)) << unit;
+    }
+    const std::string text(1 << 20, 'a');
+    EXPECT_EQ(t.encode(text, Tokenizer::Specials::kAsText).size(), prefix ? 16385 : 16384);
+  }
   const TestFolder folder;
   const Tokenizer t = trained(folder, letters + " " + sample_text(500, 4));
   for (const char letter : {'a', ' '}) {
@@ -159,6 +176,24 @@ TEST(Tokenizer, HostileTextsTakeLinearTime) {
     EXPECT_EQ(t.decode(ids), text);
     EXPECT_LT(t.steps(), 100 * (1 << 20));  // quadratic would be 10^11
   }
+}
+
+// A tokenizer that puts a blank in front of every text puts none in front of what goes on from another.
+TEST(Tokenizer, PartsOfAConversationGetNoBlankInFront) {
+  const Tokenizer t = Tokenizer::from_text(small_sentencepiece_json(llama_steps(true)), "", "test");
+  const std::vector<int32_t> blank = t.encode("", Tokenizer::Specials::kRecognise);
+  EXPECT_TRUE(blank.empty());
+  EXPECT_EQ(t.encode("the", std::span<const TextSpan>()), std::vector<int32_t>{t.id_of("\u2581the")});
+  EXPECT_EQ(t.encode("the", std::span<const TextSpan>(), /*continues=*/true), std::vector<int32_t>{t.id_of("the")});
+  EXPECT_EQ(t.encode("<s>the", std::span<const TextSpan>(), true).back(), t.id_of("\u2581the"));
+  const ChatTemplate chat(t, "{% for m in messages %}[{{ m['content'] }}]{% endfor %}</s>", "test");
+  const auto conversation = chat.conversation(std::vector<ChatMessage>{{"user", "the <s>", ""}, {"assistant", "thing", ""}});
+  EXPECT_EQ(t.decode(conversation.ids), "[the <s>][thing]</s>");
+  EXPECT_EQ(std::count(conversation.ids.begin(), conversation.ids.end(), t.id_of("<s>")), 0);
+  std::vector<int32_t> trained;
+  for (size_t i = 0; i < conversation.ids.size(); ++i)
+    if (conversation.trained[i]) trained.push_back(conversation.ids[i]);
+  EXPECT_EQ(trained, (std::vector<int32_t>{t.id_of("th"), t.id_of("ing"), t.id_of("<0x5D>"), t.id_of("</s>")}));
 }
 
 TEST(PreTokenizer, ScannersEqualTheirPatterns) {
@@ -220,7 +255,7 @@ TEST(Unicode, LongRunsOfMarksAreNotQuadratic) {
   std::string marks = "e";
   for (int i = 0; i < 200000; ++i) marks += i % 2 ? "\u0316" : "\u0301";  // out of canonical order
   int64_t steps = 0;
-  const std::string normal = nfc(marks, &steps);
+  const std::string normal = normal_form(marks, NormalForm::kNfc, &steps);
   EXPECT_LT(steps, 20 * 200000);               // quadratic would be 10^10
   EXPECT_EQ(normal.size(), marks.size() - 1);  // e + U+0301 is U+00E9: 1 byte less
 }

@@ -117,17 +117,20 @@ std::string replace_invalid_utf8(std::string_view text) {
   return out;
 }
 
-std::string nfc(std::string_view text, int64_t* steps) {
+std::string normal_form(std::string_view text, NormalForm form, int64_t* steps) {
   if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; })) return std::string(text);
+  const bool compatible = form == NormalForm::kNfkc || form == NormalForm::kNfkd;
+  const bool composed = form == NormalForm::kNfc || form == NormalForm::kNfkc;
+  const auto options =
+      static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | UTF8PROC_STABLE | (compatible ? UTF8PROC_COMPAT : 0));
   std::vector<utf8proc_int32_t> points;
   points.reserve(text.size());
   for (const char *p = text.data(), *end = p + text.size(); p < end;) {
     const char32_t c = next_code_point(p);
-    utf8proc_int32_t parts[8];
+    utf8proc_int32_t parts[32];
     int boundary = 0;
-    const auto n = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts, 8,
-                                           static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | UTF8PROC_STABLE), &boundary);
-    CHECK(n > 0 && n <= 8);  // the longest canonical decomposition has 4 code points
+    const auto n = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts, 32, options, &boundary);
+    CHECK(n > 0 && n <= 32);  // the longest decomposition, of U+FDFA, has 18 code points
     points.insert(points.end(), parts, parts + n);
   }
   // Canonical order, by sorting runs of marks: the library's own exchange sort is quadratic in the run's length.
@@ -148,12 +151,27 @@ std::string nfc(std::string_view text, int64_t* steps) {
     i = end;
   }
   if (steps) *steps += compared + static_cast<int64_t>(text.size());
-  const auto length = utf8proc_normalize_utf32(points.data(), static_cast<utf8proc_ssize_t>(points.size()),
-                                               static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
+  auto length = static_cast<utf8proc_ssize_t>(points.size());
+  if (composed)
+    length =
+        utf8proc_normalize_utf32(points.data(), length, static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
   CHECK(length >= 0);
   std::string out;
   out.reserve(text.size());
   for (utf8proc_ssize_t i = 0; i < length; ++i) append_utf8(out, static_cast<char32_t>(points[static_cast<size_t>(i)]));
+  return out;
+}
+
+std::string lower_case(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char *p = text.data(), *end = p + text.size(); p < end;) {
+    const char32_t c = next_code_point(p);
+    if (c == 0x130)
+      out += "i\u0307";  // the one character whose lower case is two
+    else
+      append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+  }
   return out;
 }
 

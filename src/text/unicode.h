@@ -1,4 +1,4 @@
-// Code points, their classes as the splitting patterns name them, repair of ill-formed UTF-8, and NFC.
+// Code points, their classes as the splitting patterns name them, repair of ill-formed UTF-8, and normal forms.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -36,8 +36,10 @@ struct Utf8Sequence {
 Utf8Sequence utf8_sequence(std::string_view s);
 std::string replace_invalid_utf8(std::string_view text);
 
+enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };  // Unicode Standard Annex 15
 // text must be well-formed. steps, where given, grows by the work done.
-std::string nfc(std::string_view text, int64_t* steps = nullptr);
-bool is_word_character(char32_t c);  // letter, mark, digit, connector or joiner: \w of Unicode's TR 18
+std::string normal_form(std::string_view text, NormalForm form, int64_t* steps = nullptr);
+std::string lower_case(std::string_view text);  // character by character: a final sigma is not seen as one
+bool is_word_character(char32_t c);             // letter, mark, digit, connector or joiner: \w of Unicode's TR 18
 
 }  // namespace fathom
