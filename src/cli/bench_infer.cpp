@@ -44,7 +44,8 @@ Source find_model(const std::string& name) {
   }
   if (name.ends_with(".json")) return {ModelConfig::from_file(name), std::nullopt};
   ModelFiles files(name);
-  return {files.config(), files};
+  ModelConfig config = files.config();
+  return {std::move(config), std::move(files)};
 }
 
 Json to_json(const InferBenchRow& r) {
