@@ -77,25 +77,16 @@ using Located = SafetensorsDirectory::Located;
 
 // quantization_config of a release in FP8 blocks; absent is fine. Another scheme is an error, not a guess.
 void check_quantization(const ModelFiles& files) {
-  const Json config = parse_json(files.config_json(), files.path() + "/config.json");
-  const auto it = config.find("quantization_config");
-  if (it == config.end() || it->is_null()) return;
+  const ModelConfig::Quantization& q = files.config().quantization;
+  if (q.quant_method.empty() || q.is_fp8_blocks()) return;
   const std::string where = files.path() + "/config.json: quantization_config";
-  if (!it->is_object()) fail_usage("checkpoint", where + " must be an object");
-  const auto text = [&](const char* name) {
-    const auto field = it->find(name);
-    return field != it->end() && field->is_string() ? field->get<std::string>() : std::string();
-  };
-  if (text("quant_method") != "fp8")
-    fail_usage("checkpoint",
-               where + ".quant_method is '" + printable(text("quant_method")) + "'; read is 'fp8' (128 x 128 blocks)");
-  if (const std::string format = text("fmt"); !format.empty() && format != "e4m3")
-    fail_usage("checkpoint", where + ".fmt is '" + printable(format) + "'; read is 'e4m3'");
-  const auto block = it->find("weight_block_size");
-  if (block == it->end() || *block != Json::array({128, 128}))
-    fail_usage("checkpoint", where + ".weight_block_size is " +
-                                 (block == it->end() ? std::string("missing (one scale a tensor)") : printable(block->dump())) +
-                                 "; read is [128, 128]");
+  if (q.quant_method != "fp8")
+    fail_usage("checkpoint", where + ".quant_method is '" + printable(q.quant_method) + "'; read is 'fp8' (128 x 128 blocks)");
+  if (!q.fmt.empty() && q.fmt != "e4m3") fail_usage("checkpoint", where + ".fmt is '" + printable(q.fmt) + "'; read is 'e4m3'");
+  fail_usage("checkpoint",
+             where + ".weight_block_size is " +
+                 (q.weight_block_size.empty() ? "missing (one scale a tensor)" : shape_text(q.weight_block_size)) +
+                 "; read is [128, 128]");
 }
 
 // Parameters whose parts stand in FP8 blocks get them as the files hold them: they are packed from there. The parts of one

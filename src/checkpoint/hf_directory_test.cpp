@@ -204,7 +204,7 @@ TEST_F(BrokenFp8, OtherSchemesAreRefusedByName) {
   edit_config([](Json& c) { c["quantization_config"]["quant_method"] = "awq"; });
   expect("quant_method is 'awq'");
   edit_config([](Json& c) { c["quantization_config"]["weight_block_size"] = {64, 64}; });
-  expect("weight_block_size is [64,64]");
+  expect("weight_block_size is [64, 64]");
   edit_config([](Json& c) { c["quantization_config"]["fmt"] = "e5m2"; });
   expect("fmt is 'e5m2'");
   edit_config([](Json& c) { c.erase("quantization_config"); });

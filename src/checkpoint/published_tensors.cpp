@@ -1,5 +1,8 @@
 #include "checkpoint/published_tensors.h"
 
+#include "model/weight_groups.h"
+#include "tensor/format/fp8_block.h"
+
 namespace fathom {
 namespace {
 
@@ -87,6 +90,25 @@ std::vector<PublishedTensor> published_tensors(const ModelConfig& c) {
   if (!c.tie_word_embeddings) out.add("lm_head.weight", {c.vocab_size, c.hidden_size});
   for (int64_t i = 0; i < c.num_nextn_predict_layers; ++i) out.mtp_layer(c.num_hidden_layers + i);
   return out.take();
+}
+
+PublishedSize published_size(const ModelConfig& c) {
+  const DType plain = c.torch_dtype == "float32" ? DType::kF32 : c.torch_dtype == "float16" ? DType::kF16 : DType::kBF16;
+  PublishedSize size;
+  const auto add = [&](DType dtype, int64_t tensors, int64_t elements) {
+    size.tensors += tensors;
+    size.elements += elements;
+    size.bytes_by_dtype[dtype] += elements * dtype_bytes(dtype);
+    size.bytes += elements * dtype_bytes(dtype);
+  };
+  for (const WeightGroup& g : weight_groups(c)) {
+    const bool blocks = g.kind == WeightKind::kLinear && c.quantization.is_fp8_blocks();
+    const DType dtype = blocks ? DType::kF8E4M3 : g.kind == WeightKind::kRouterBias ? DType::kF32 : plain;
+    add(dtype, g.tensors, static_cast<int64_t>(g.elements()));
+    const auto blocks_of = [](int64_t n) { return (n + kFp8Block - 1) / kFp8Block; };
+    if (blocks) add(DType::kF32, g.tensors, g.tensors * blocks_of(g.rows) * blocks_of(g.columns));
+  }
+  return size;
 }
 
 std::string published_original(const std::string& name, const ModelConfig& config) {

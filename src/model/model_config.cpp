@@ -2,6 +2,7 @@
 #include "model/model_config.h"
 
 #include "base/error.h"
+#include "model/weight_groups.h"
 
 namespace fathom {
 namespace {
@@ -21,50 +22,17 @@ struct Rules {
 };
 
 // Sums of products of dimensions up to 2^24 (three factors at most: 2^72), so 128 bits.
-using Wide = __int128;
-
-struct LayerCounts {
-  Wide attention = 0, dense_mlp = 0, norms = 0, moe = 0, moe_active = 0;
+struct Totals {
+  __int128 main = 0, active = 0, mtp = 0;
 };
-LayerCounts layer_counts(const ModelConfig& c) {
-  LayerCounts n;
-  const Wide d = c.hidden_size, heads = c.num_attention_heads;
-  if (c.is_mla()) {
-    const Wide query = heads * (c.qk_nope_head_dim + c.qk_rope_head_dim);
-    n.attention = c.q_lora_rank > 0 ? c.q_lora_rank * d + c.q_lora_rank + query * c.q_lora_rank : query * d;
-    n.attention += (c.kv_lora_rank + c.qk_rope_head_dim) * d + c.kv_lora_rank;
-    n.attention += heads * (c.qk_nope_head_dim + c.v_head_dim) * c.kv_lora_rank + d * heads * c.v_head_dim;
-  } else {
-    const Wide q = heads * c.head_dim, kv = Wide{c.num_key_value_heads} * c.head_dim;
-    n.attention = 2 * q * d + 2 * kv * d;
-    if (c.qkv_bias()) n.attention += q + 2 * kv;
-    if (c.qk_norm()) n.attention += 2 * c.head_dim;
+Totals totals(const ModelConfig& c) {
+  Totals t;
+  for (const WeightGroup& g : weight_groups(c)) {
+    if (g.kind == WeightKind::kCopy) continue;
+    (g.mtp ? t.mtp : t.main) += g.elements();
+    t.active += g.elements_read();
   }
-  n.norms = 2 * d;
-  n.dense_mlp = 3 * d * c.intermediate_size;
-  if (c.n_routed_experts > 0) {
-    const Wide expert = 3 * d * c.moe_intermediate_size, router = c.n_routed_experts * d;
-    const Wide bias = c.topk_method == "noaux_tc" ? c.n_routed_experts : 0;
-    n.moe = c.n_routed_experts * expert + c.n_shared_experts * expert + router + bias;
-    n.moe_active = c.num_experts_per_tok * expert + c.n_shared_experts * expert + router;  // the bias is no weight
-  }
-  return n;
-}
-
-Wide total_parameters(const ModelConfig& c, Wide* active, Wide* mtp) {
-  const LayerCounts n = layer_counts(c);
-  Wide total = 0, used = 0;
-  for (int64_t l = 0; l < c.num_hidden_layers; ++l) {
-    const bool moe = c.is_moe_layer(l);
-    total += n.attention + n.norms + (moe ? n.moe : n.dense_mlp);
-    used += n.attention + n.norms + (moe ? n.moe_active : n.dense_mlp);
-  }
-  const Wide table = Wide{c.vocab_size} * c.hidden_size;
-  total += c.hidden_size + table * (c.tie_word_embeddings ? 1 : 2);
-  *active = used + c.hidden_size + table;
-  *mtp = c.num_nextn_predict_layers * (n.attention + n.norms + (c.n_routed_experts > 0 ? n.moe : n.dense_mlp) +
-                                       Wide{2} * c.hidden_size * c.hidden_size + 3 * c.hidden_size);
-  return total;
+  return t;
 }
 
 }  // namespace
@@ -166,19 +134,22 @@ void ModelConfig::validate(const std::string& source) const {
       r.require(s.low_freq_factor > 0 && s.high_freq_factor > s.low_freq_factor, "rope_scaling.high_freq_factor",
                 "must be above low_freq_factor, and both above 0");
   }
-  Wide active = 0, mtp = 0;
-  const Wide total = total_parameters(*this, &active, &mtp);
-  r.require(total + mtp <= kMaxParameters, "hidden_size", "the sizes give more than 2^50 parameters");
+  const Totals t = totals(*this);
+  r.require(t.main + t.mtp <= kMaxParameters, "hidden_size", "the sizes give more than 2^50 parameters");
 }
 
 ModelConfig::Counts ModelConfig::count_parameters() const {
-  Wide active = 0, mtp = 0;
-  const Wide total = total_parameters(*this, &active, &mtp);
-  return {static_cast<int64_t>(total), static_cast<int64_t>(active), vocab_size * hidden_size, static_cast<int64_t>(mtp)};
+  const Totals t = totals(*this);
+  return {static_cast<int64_t>(t.main), static_cast<int64_t>(t.active), vocab_size * hidden_size, static_cast<int64_t>(t.mtp)};
 }
 
 int64_t ModelConfig::cache_values_per_token() const {
   return num_hidden_layers * (is_mla() ? kv_lora_rank + qk_rope_head_dim : 2 * num_key_value_heads * head_dim);
+}
+
+int64_t ModelConfig::expanded_cache_values_per_token() const {
+  if (!is_mla()) return cache_values_per_token();
+  return num_hidden_layers * (num_attention_heads * (qk_nope_head_dim + v_head_dim) + qk_rope_head_dim);
 }
 
 }  // namespace fathom

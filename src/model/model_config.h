@@ -32,6 +32,15 @@ struct ModelConfig {
   bool norm_topk_prob = true;
   double routed_scaling_factor = 1;
   int64_t num_nextn_predict_layers = 0;  // MTP modules
+  // quantization_config: how the files store the weights; no method: plain. Read, not written: what this program writes is
+  // plain.
+  struct Quantization {
+    std::string quant_method, fmt;
+    std::vector<int64_t> weight_block_size;
+    bool is_fp8_blocks() const {  // DeepSeek's: E4M3 in blocks of 128 x 128
+      return quant_method == "fp8" && (fmt.empty() || fmt == "e4m3") && weight_block_size == std::vector<int64_t>{128, 128};
+    }
+  } quantization;
 
   bool is_mla() const { return kv_lora_rank > 0; }
   bool is_moe_layer(int64_t layer) const {  // MTP layers (index >= num_hidden_layers) of an MoE model always are
@@ -55,6 +64,8 @@ struct ModelConfig {
   };
   Counts count_parameters() const;
   int64_t cache_values_per_token() const;  // MLA: layers*(kv_lora_rank + rope); else layers*2*kv_heads*head_dim
+  // MLA with keys and values cached in place of latents: layers*(heads*(nope + v) + rope); else the same as above.
+  int64_t expanded_cache_values_per_token() const;
 };
 
 }  // namespace fathom

@@ -25,12 +25,8 @@ class Fields {
   }
 
   void integer(const char* name, int64_t& value, bool required = false) const {
-    const Json* v = find(name);
-    if (!v) {
-      if (required) bad(name, "is missing");
-      return;
-    }
-    if (!v->is_number_integer()) bad(name, "must be a whole number, is " + shorten(*v));
+    const Json* v = get(name, required, &Json::is_number_integer, "a whole number");
+    if (!v) return;
     if (v->is_number_unsigned() && v->get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
       bad(name, "is too large: " + shorten(*v));
     value = v->get<int64_t>();
@@ -45,54 +41,47 @@ class Fields {
     return static_cast<int32_t>(id);
   }
   void number(const char* name, double& value, bool required = false) const {
-    const Json* v = find(name);
-    if (!v) {
-      if (required) bad(name, "is missing");
-      return;
-    }
-    if (!v->is_number()) bad(name, "must be a number, is " + shorten(*v));
+    const Json* v = get(name, required, &Json::is_number, "a number");
+    if (!v) return;
     value = v->get<double>();
     if (!std::isfinite(value)) bad(name, "must be a finite number");
   }
   void boolean(const char* name, bool& value) const {
-    const Json* v = find(name);
-    if (!v) return;
-    if (!v->is_boolean()) bad(name, "must be true or false, is " + shorten(*v));
-    value = v->get<bool>();
+    if (const Json* v = get(name, false, &Json::is_boolean, "true or false")) value = v->get<bool>();
   }
   void text(const char* name, std::string& value, bool required = false) const {
-    const Json* v = find(name);
-    if (!v) {
-      if (required) bad(name, "is missing");
-      return;
-    }
-    if (!v->is_string()) bad(name, "must be a string, is " + shorten(*v));
-    value = v->get<std::string>();
+    if (const Json* v = get(name, required, &Json::is_string, "a string")) value = v->get<std::string>();
   }
+  const Json* object(const char* name) const { return get(name, false, &Json::is_object, "an object or null"); }
+  const Json* array(const char* name) const { return get(name, false, &Json::is_array, "a list"); }
   static std::string shorten(const Json& v) {
     std::string s = v.dump();
     return s.size() <= 40 ? s : s.substr(0, 37) + "...";
   }
 
  private:
+  // The value, of the type that `is` tells; null where there is none.
+  const Json* get(const char* name, bool required, bool (Json::*is)() const noexcept, const char* type) const {
+    const Json* v = find(name);
+    if (!v && required) bad(name, "is missing");
+    if (v && !(v->*is)()) bad(name, "must be " + std::string(type) + ", is " + shorten(*v));
+    return v;
+  }
   const Json& json_;
   const std::string& source_;
   std::string prefix_;
 };
 
-void read_rope(const Fields& f, const std::string& source, ModelConfig& c) {
-  f.number("rope_theta", c.rope_theta);
-  const char* key = f.find("rope_scaling") ? "rope_scaling" : "rope_parameters";  // the second is transformers 5's
-  const Json* object = f.find(key);
-  if (!object) return;
-  if (!object->is_object()) f.bad(key, "must be an object or null");
-  const Fields g(*object, source, std::string(key) + ".");
-  g.number("rope_theta", c.rope_theta);
-  std::string type = "default";
-  g.text("type", type);
+// One object of rope fields, old (rope_scaling) or new (rope_parameters).
+RopeScaling read_scaling(const Fields& g, const ModelConfig& c) {
+  std::string type = "default", old_type;
+  g.text("type", old_type);
+  if (!old_type.empty()) type = old_type;
   g.text("rope_type", type);
-  RopeScaling& s = c.rope_scaling;
-  if (type == "default") return;
+  if (!old_type.empty() && type != old_type)
+    g.bad("rope_type", "\"" + type + "\" contradicts type \"" + old_type + "\" beside it; keep one of them");
+  RopeScaling s;
+  if (type == "default") return s;
   if (type == "yarn") {
     s.kind = RopeScaling::Kind::kYarn;
   } else if (type == "llama3") {
@@ -126,6 +115,58 @@ void read_rope(const Fields& f, const std::string& source, ModelConfig& c) {
       s.attn_factor = magnitude / (0.1 * std::log(s.factor) + 1);
     }
   }
+  return s;
+}
+
+// layer_types (transformers 5): every layer here attends to all that came before. Whether the field is there.
+bool check_layer_types(const Fields& f, const ModelConfig& c) {
+  const Json* types = f.array("layer_types");
+  if (!types) return false;
+  if (static_cast<int64_t>(types->size()) != c.num_hidden_layers)
+    f.bad("layer_types",
+          "names " + std::to_string(types->size()) + " layers, num_hidden_layers is " + std::to_string(c.num_hidden_layers));
+  for (const Json& type : *types)
+    if (type != "full_attention")
+      f.bad("layer_types", Fields::shorten(type) + " is not supported; supported is \"full_attention\"");
+  return true;
+}
+
+// Two spellings: rope_theta with rope_scaling beside it, and transformers 5's rope_parameters, which holds both, or holds such
+// objects by the type of layer. Where several are given they must say the same.
+void read_rope(const Fields& f, const std::string& source, ModelConfig& c) {
+  const bool has_layer_types = check_layer_types(f, c);
+  f.number("rope_theta", c.rope_theta);
+  std::string theta_from = f.find("rope_theta") ? "rope_theta" : "", scaling_from;
+  const auto read = [&](const Json& object, const std::string& name) {
+    const Fields g(object, source, name + ".");
+    double theta = c.rope_theta, rotated = 1;
+    g.number("rope_theta", theta);
+    if (!theta_from.empty() && theta != c.rope_theta)
+      g.bad("rope_theta", "contradicts " + theta_from + "; keep the one that the model was trained with");
+    if (g.find("rope_theta")) theta_from = name + ".rope_theta";
+    c.rope_theta = theta;
+    g.number("partial_rotary_factor", rotated);
+    if (rotated != 1) g.bad("partial_rotary_factor", "is not supported; supported is 1: the whole head is rotated");
+    const RopeScaling scaling = read_scaling(g, c);
+    if (!scaling_from.empty() && scaling != c.rope_scaling)
+      f.bad(name, "contradicts " + scaling_from + "; keep the one that the model was trained with");
+    scaling_from = name;
+    c.rope_scaling = scaling;
+  };
+  if (const Json* object = f.object("rope_scaling")) read(*object, "rope_scaling");
+  const Json* object = f.object("rope_parameters");
+  if (!object) return;
+  size_t nested = 0;
+  for (const Json& value : *object) nested += value.is_object();
+  if (nested == 0) return read(*object, "rope_parameters");
+  const Fields by_type(*object, source, "rope_parameters.");
+  for (const auto& [type, value] : object->items())
+    if (!value.is_object() && !value.is_null()) by_type.bad(type, "stands beside objects for types of layers; use one form");
+  const Json* full = by_type.object("full_attention");
+  if (!full) by_type.bad("full_attention", "is missing, and all layers are of that type");
+  if (nested > 1 && !has_layer_types)
+    f.bad("rope_parameters", "holds several types of layers, and layer_types does not say which layer is which");
+  read(*full, "rope_parameters.full_attention");
 }
 
 void read_eos(const Fields& f, ModelConfig& c) {
@@ -140,16 +181,33 @@ void read_eos(const Fields& f, ModelConfig& c) {
   }
 }
 
+void read_quantization(const Fields& f, const std::string& source, ModelConfig& c) {
+  const Json* object = f.object("quantization_config");
+  if (!object) return;
+  const Fields g(*object, source, "quantization_config.");
+  g.text("quant_method", c.quantization.quant_method, true);
+  g.text("fmt", c.quantization.fmt);
+  const Json* block = g.array("weight_block_size");
+  if (!block) return;
+  for (const Json& size : *block) {
+    if (!size.is_number_integer()) g.bad("weight_block_size", "must be whole numbers, is " + Fields::shorten(*block));
+    c.quantization.weight_block_size.push_back(size.get<int64_t>());
+  }
+}
+
 // What the program would silently compute wrongly is refused by name.
 void refuse_unsupported(const Fields& f) {
   std::string act = "silu";
   f.text("hidden_act", act);
   if (act != "silu") f.bad("hidden_act", "\"" + act + "\" is not supported; supported is silu");
   bool sliding = false, mlp_bias = false, interleave = true;
+  double rotated = 1;
   f.boolean("use_sliding_window", sliding);
   if (sliding) f.bad("use_sliding_window", "true is not supported: attention over a sliding window is not implemented");
   f.boolean("mlp_bias", mlp_bias);
   if (mlp_bias) f.bad("mlp_bias", "true is not supported");
+  f.number("partial_rotary_factor", rotated);
+  if (rotated != 1) f.bad("partial_rotary_factor", "is not supported; supported is 1: the whole head is rotated");
   f.boolean("rope_interleave", interleave);
   if (!interleave) f.bad("rope_interleave", "false is not supported");
 }
@@ -197,7 +255,11 @@ ModelConfig ModelConfig::from_json_text(const std::string& text, const std::stri
   f.text("model_type", c.model_type, true);
   const bool v3 = c.model_type == "deepseek_v3", deepseek = v3 || c.model_type == "deepseek_v2";
   f.text("torch_dtype", c.torch_dtype);
-  f.text("dtype", c.torch_dtype);
+  std::string dtype = c.torch_dtype;
+  f.text("dtype", dtype);  // transformers 5's name
+  if (f.find("torch_dtype") && dtype != c.torch_dtype)
+    f.bad("dtype", "\"" + dtype + "\" contradicts torch_dtype \"" + c.torch_dtype + "\"; keep one of them");
+  c.torch_dtype = dtype;
   f.integer("vocab_size", c.vocab_size, true);
   f.integer("hidden_size", c.hidden_size, true);
   f.integer("intermediate_size", c.intermediate_size, true);
@@ -214,6 +276,7 @@ ModelConfig ModelConfig::from_json_text(const std::string& text, const std::stri
   f.token("pad_token_id", c.pad_token_id);
   read_eos(f, c);
   read_rope(f, source, c);
+  read_quantization(f, source, c);
   refuse_unsupported(f);
   if (deepseek) {
     f.integer("q_lora_rank", c.q_lora_rank);

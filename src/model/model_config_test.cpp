@@ -6,6 +6,8 @@
 
 #include "base/error.h"
 #include "base/test_fixtures.h"
+#include "model/decoder_testing.h"
+#include "model/weight_groups.h"
 
 namespace fathom {
 namespace {
@@ -96,6 +98,102 @@ TEST(ModelConfig, ReadsBothSpellings) {
   EXPECT_EQ(fresh.num_key_value_heads, 4);
   EXPECT_EQ(fresh.eos_token_ids, std::vector<int32_t>{7});
   EXPECT_EQ(v2(true).q_lora_rank, 0);
+}
+
+// tests/configs: published models in the old spelling, and as transformers 5 itself writes them.
+TEST(ModelConfig, ReadsTransformers5AsTheOldSpelling) {
+  int seen = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(FATHOM_SOURCE_DIR "/tests/configs")) {
+    if (!entry.is_directory()) continue;
+    const ModelConfig old = ModelConfig::from_file(entry.path() / "config.json");
+    const ModelConfig fresh = ModelConfig::from_file(entry.path() / "transformers5.json");
+    EXPECT_EQ(old.to_json_text(), fresh.to_json_text()) << entry.path();
+    EXPECT_TRUE(old.rope_scaling == fresh.rope_scaling) << entry.path();
+    EXPECT_EQ(old.quantization.quant_method, fresh.quantization.quant_method);
+    EXPECT_EQ(old.quantization.weight_block_size, fresh.quantization.weight_block_size);
+    ++seen;
+  }
+  EXPECT_GE(seen, 9);
+  const ModelConfig v3 = ModelConfig::from_file(FATHOM_SOURCE_DIR "/tests/configs/deepseek-v3/transformers5.json");
+  EXPECT_EQ(v3.rope_scaling.kind, RopeScaling::Kind::kYarn);
+  EXPECT_EQ(v3.rope_scaling.mscale_all_dim, 1);
+  EXPECT_TRUE(v3.quantization.is_fp8_blocks());
+}
+
+TEST(ModelConfig, ReadsRopeParametersByTypeOfLayer) {
+  const std::string full = R"("full_attention":{"rope_type":"linear","factor":4,"rope_theta":5000})",
+                    sliding = R"("sliding_attention":{"rope_type":"default","rope_theta":100})",
+                    types = R"("layer_types":["full_attention","full_attention"],)";
+  const auto read = [&](const std::string& rope, const std::string& before = "") {
+    return with("\"num_key_value_heads\":2", before + "\"rope_parameters\":{" + rope + "}");
+  };
+  for (const std::string& json : {read(full), read(full + "," + sliding, types)}) {
+    const ModelConfig c = ModelConfig::from_json_text(json, "nested");
+    EXPECT_EQ(c.rope_theta, 5000);
+    EXPECT_EQ(c.rope_scaling.kind, RopeScaling::Kind::kLinear);
+    EXPECT_EQ(c.rope_scaling.factor, 4);
+  }
+  EXPECT_NE(error_of(read(full + "," + sliding)).find("layer_types"), std::string::npos);
+  EXPECT_NE(error_of(read(sliding)).find("rope_parameters.full_attention"), std::string::npos);
+  EXPECT_NE(error_of(read(full + R"(,"rope_theta":5000)")).find("rope_parameters.rope_theta"), std::string::npos);
+  EXPECT_NE(error_of(read(full, R"("layer_types":["full_attention"],)")).find("names 1 layers"), std::string::npos);
+  EXPECT_NE(error_of(read(full, R"("layer_types":["full_attention","sliding_attention"],)")).find("sliding_attention"),
+            std::string::npos);
+}
+
+TEST(ModelConfig, RefusesWhatContradictsItself) {
+  const auto refused = [](const std::string& fields, const std::string& what) {
+    const std::string error = error_of(with("\"num_key_value_heads\":2", fields));
+    EXPECT_NE(error.find(what), std::string::npos) << fields << ": " << error;
+  };
+  const auto fine = [](const std::string& fields) {
+    const std::string error = error_of(with("\"num_key_value_heads\":2", fields));
+    EXPECT_EQ(error, "") << fields;
+  };
+  refused(R"("rope_theta":10000,"rope_parameters":{"rope_theta":500000})",
+          "rope_parameters.rope_theta: contradicts rope_theta");
+  fine(R"("rope_theta":500000,"rope_parameters":{"rope_theta":500000})");
+  refused(R"("rope_scaling":{"type":"linear","rope_type":"yarn","factor":2})", "rope_scaling.rope_type");
+  fine(R"("rope_scaling":{"type":"yarn","rope_type":"yarn","factor":2})");
+  refused(R"("rope_scaling":{"type":"linear","factor":2},"rope_parameters":{"rope_type":"linear","factor":4})",
+          "rope_parameters: contradicts rope_scaling");
+  refused(
+      R"("rope_scaling":{"type":"linear","factor":2,"rope_theta":7},"rope_parameters":{"rope_type":"linear","factor":2,"rope_theta":8})",
+      "contradicts rope_scaling.rope_theta");
+  fine(
+      R"("rope_scaling":{"type":"linear","factor":2},"rope_parameters":{"rope_type":"linear","factor":2,"rope_theta":500000})");
+  refused(R"("rope_scaling":[1])", "rope_scaling: must be an object or null");
+  refused(R"("torch_dtype":"float16","dtype":"bfloat16")", "contradicts torch_dtype");
+  fine(R"("torch_dtype":"bfloat16","dtype":"bfloat16")");
+  refused(R"("partial_rotary_factor":0.5)", "partial_rotary_factor");
+  refused(R"("rope_parameters":{"partial_rotary_factor":0.5})", "rope_parameters.partial_rotary_factor");
+  refused(R"("quantization_config":{"fmt":"e4m3"})", "quantization_config.quant_method");
+  fine(R"("quantization_config":{"quant_method":"awq","bits":4})");  // its sizes are known; its weights are refused when loaded
+}
+
+// The groups against the model that the program builds: how many values of each type, and the cache's rows.
+TEST(ModelConfig, GroupsAndCacheAreTheDecoders) {
+  for (const std::string kind : {"v3", "v2lite", "qwen2", "qwen3", "llama"}) {
+    const ModelConfig c = tiny_config(kind);
+    int64_t f32 = 0, others = 0, grouped_f32 = 0, grouped_others = 0;
+    for (const MlaFormula formula : {MlaFormula::kExpanded, MlaFormula::kAbsorbed}) {
+      Numerics numerics;
+      numerics.mla = formula;
+      Decoder model(c, numerics);
+      EXPECT_EQ(model.num_cache_layers() * model.cache_row_width(),
+                formula == MlaFormula::kAbsorbed ? c.cache_values_per_token() : c.expanded_cache_values_per_token())
+          << kind;
+      f32 = others = 0;
+      for (const Parameter* p : model.parameters()) (p->always_f32 ? f32 : others) += p->shape.numel();
+    }
+    for (const WeightGroup& g : weight_groups(c)) {
+      const bool small = g.kind == WeightKind::kNorm || g.kind == WeightKind::kBias || g.kind == WeightKind::kRouter ||
+                         g.kind == WeightKind::kRouterBias;
+      if (g.kind != WeightKind::kCopy) (small ? grouped_f32 : grouped_others) += static_cast<int64_t>(g.elements());
+    }
+    EXPECT_EQ(grouped_f32, f32) << kind;
+    EXPECT_EQ(grouped_others, others) << kind;
+  }
 }
 
 TEST(ModelConfig, WritesWhatItReads) {

@@ -19,6 +19,7 @@ struct RopeScaling {
   bool has_mscale = false;                           // either key present
   double attn_factor = 1;                            // yarn: multiplies the magnitude (R1-0528-Qwen3-8B; vLLM's reading)
   double low_freq_factor = 1, high_freq_factor = 4;  // llama3
+  bool operator==(const RopeScaling&) const = default;
 };
 
 // inv_freq [dim/2] and the factor on cos and sin (architecture.md §1.3: YaRN; §2.3: llama3).
