@@ -70,6 +70,11 @@ const GgufModel& ModelFiles::gguf() const {
   return *gguf_;
 }
 
+const GgufFile& ModelFiles::gguf_file() const {
+  CHECK(is_gguf());
+  return *gguf_file_;
+}
+
 const SafetensorsDirectory& ModelFiles::tensors() const {
   CHECK(!is_gguf());
   if (!tensors_) tensors_ = SafetensorsDirectory::open(path_);

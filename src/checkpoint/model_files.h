@@ -27,6 +27,8 @@ class ModelFiles {
   // The weights, by kind: CHECKs is_gguf().
   const GgufModel& gguf() const;
   const SafetensorsDirectory& tensors() const;
+  // The GGUF file as such, whether or not it holds a model that is supported; CHECKs is_gguf().
+  const GgufFile& gguf_file() const;
 
  private:
   std::string config_path() const;  // Error where it is missing

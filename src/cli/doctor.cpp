@@ -1,5 +1,4 @@
 // fathom doctor: what this machine can do, measured, and what limits it.
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -10,25 +9,17 @@
 
 #include "backend/cpu/isa.h"
 #include "backend/cpu/peak.h"
+#include "base/error.h"
 #include "base/json.h"
+#include "base/log.h"
+#include "base/machine.h"
 #include "base/thread_pool.h"
 #include "cli/command.h"
+#include "cli/measured_machine.h"
 
 namespace fathom {
 namespace {
 
-std::string processor_name() {
-  std::ifstream in("/proc/cpuinfo");
-  for (std::string line; std::getline(in, line);)
-    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
-  return "unknown";
-}
-int64_t meminfo_bytes(const std::string& field) {
-  std::ifstream in("/proc/meminfo");
-  for (std::string line; std::getline(in, line);)
-    if (line.rfind(field + ":", 0) == 0) return std::atoll(line.c_str() + field.size() + 1) * 1024;
-  return 0;
-}
 // "always [madvise] never" -> "madvise"
 std::string huge_pages() {
   std::ifstream in("/sys/kernel/mm/transparent_hugepage/enabled");
@@ -47,7 +38,7 @@ Json report() {
   const int threads = num_threads();
   Json j;
   j["processor"] = processor_name();
-  j["processors_online"] = sysconf(_SC_NPROCESSORS_ONLN);
+  j["processors_online"] = num_processors();
   j["threads"] = threads;
   const char* forced = std::getenv("FATHOM_ISA");
   j["isa"] = {{"chosen", isa_name(isa())}, {"best", isa_name(best_isa())}, {"forced_by_FATHOM_ISA", forced && *forced}};
@@ -73,7 +64,7 @@ Json report() {
   const int64_t big = int64_t{512} << 20;
   add("memory", big, measure_read_bandwidth(big, 1), memory_bandwidth());
   j["read_bandwidth"] = bandwidth;
-  j["memory_bytes"] = {{"total", meminfo_bytes("MemTotal")}, {"available", meminfo_bytes("MemAvailable")}};
+  j["memory_bytes"] = {{"total", memory_total_bytes()}, {"available", memory_available_bytes()}};
   j["page_bytes"] = sysconf(_SC_PAGESIZE);
   j["transparent_huge_pages"] = huge_pages();
   Json missing = Json::array();
@@ -83,8 +74,8 @@ Json report() {
   if (!isa_supported(Isa::kAmx)) missing.push_back("no AMX: bf16 products run on vector units, up to 8 times slower");
   if (huge_pages() == "never")
     missing.push_back("transparent huge pages are off: large weights cost more TLB misses; set them to madvise");
-  if (threads < sysconf(_SC_NPROCESSORS_ONLN))
-    missing.push_back("only " + std::to_string(threads) + " threads of " + std::to_string(sysconf(_SC_NPROCESSORS_ONLN)) +
+  if (threads < num_processors())
+    missing.push_back("only " + std::to_string(threads) + " threads of " + std::to_string(num_processors()) +
                       " processors are used");
   missing.push_back("no GPU backend in this build");
   j["limits"] = missing;
@@ -122,12 +113,20 @@ void print(const Json& j) {
 }  // namespace
 
 int command_doctor(int argc, char** argv) {
-  CLI::App app{"What this machine can do: instruction sets, measured peak rates, bandwidth, memory", "fathom doctor"};
+  CLI::App app{
+      "What this machine can do: instruction sets, measured peak rates, bandwidth, memory. The read bandwidth is kept in "
+      "$XDG_CACHE_HOME/fathom (~/.cache/fathom) for `fathom info`, which tells with it how fast a model could decode.",
+      "fathom doctor"};
   bool json = false;
   app.add_flag("--json", json, "one JSON object on stdout");
   add_threads_option(app);
   if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
   const Json j = report();
+  try {
+    keep_measurement({memory_bandwidth(), num_threads(), today_utc()});
+  } catch (const Error& e) {
+    log_warning("the bandwidth is not kept for `fathom info`: " + std::string(e.what()));
+  }
   if (json)
     std::printf("%s\n", j.dump(2).c_str());
   else

@@ -19,7 +19,7 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"demo", fathom::command_demo, "train a small DeepSeek-V3 on reasoning traces, reinforce it, show before and after"},
-    {"info", fathom::command_info, "parameters, bytes and tensors of a model directory, a file or a bare config.json"},
+    {"info", fathom::command_info, "what a model is, what its files hold, and what this machine could do with it"},
     {"doctor", fathom::command_doctor, "what this machine can do: instruction sets, peak rates, bandwidth, memory"},
     {"tokenizer", fathom::command_tokenizer, "train, encode, decode: BPE, compatible with tokenizer.json"},
     {"train", fathom::command_train, "run one training stage from a recipe: pretrain, sft, grpo"},

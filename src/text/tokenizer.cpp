@@ -68,6 +68,7 @@ struct Tokenizer::Impl {
   std::vector<int32_t> prefix, suffix;  // what add_bos puts around a text
   int32_t bos = -1, eos = -1, pad = -1;
   std::vector<std::pair<std::string, std::string>> chat_templates, named_tokens;
+  std::string chat_template_from;
 
   mutable std::mutex mutex;
   mutable std::vector<std::unique_ptr<Scratch>> idle;
@@ -157,6 +158,7 @@ Tokenizer::Impl::Impl(TokenizerSpec spec, std::string name) : source(std::move(n
   if (bos < 0 && prefix.size() == 1) bos = prefix[0];
   if (spec.add_bos_token && prefix.empty()) refuse("add_bos_token is true, but there is no bos_token");
   chat_templates = std::move(spec.chat_templates);
+  chat_template_from = std::move(spec.chat_template_from);
   for (const auto& [key, text] : {std::pair{"bos_token", &spec.bos_token},
                                   {"eos_token", &spec.eos_token},
                                   {"pad_token", &spec.pad_token},
@@ -458,6 +460,8 @@ const std::string& Tokenizer::chat_template(const std::string& name) const {
     if (key == name) return source;
   return none;
 }
+const std::string& Tokenizer::chat_template_from() const { return impl_->chat_template_from; }
+const char* Tokenizer::kind() const { return impl_->characters ? "BPE from characters" : "byte-level BPE"; }
 const std::vector<std::pair<std::string, std::string>>& Tokenizer::named_tokens() const { return impl_->named_tokens; }
 
 }  // namespace fathom

@@ -38,6 +38,7 @@ class Tokenizer {
   // Streaming decode: bytes of one token inside a text; the caller joins them and prints whole code points only (see
   // Utf8Stream).
   std::string token_bytes(int32_t id) const;
+  const char* kind() const;                     // "byte-level BPE", "BPE from characters"
   int32_t vocab_size() const;                   // highest id + 1
   int32_t id_of(std::string_view token) const;  // -1: none. Added tokens by their text, others by their mapped characters
   bool is_special(int32_t id) const;
@@ -48,6 +49,7 @@ class Tokenizer {
   bool wants_bos() const;  // the files ask for bos at the start of every text, or for something else around it
   // Jinja source of the model's conversation, empty where none; with a name, one of several (tool_use).
   const std::string& chat_template(const std::string& name = "default") const;
+  const std::string& chat_template_from() const;  // the file of the directory that it is from; empty where none
   // Texts of the tokens that templates may name: bos_token, eos_token, pad_token, unk_token. Those that there are.
   const std::vector<std::pair<std::string, std::string>>& named_tokens() const;
 

@@ -403,17 +403,21 @@ void parse_tokenizer_config(const std::string& text, const std::string& source, 
   spec.unk_token = token_text(root.at("unk_token"));
   spec.add_bos_token = root.at("add_bos_token").boolean_or(false);
   read_templates(root.at("chat_template"), spec);
+  if (!spec.chat_templates.empty()) spec.chat_template_from = "tokenizer_config.json";
 }
 
 void read_chat_template(const std::string& directory, TokenizerSpec& spec) {
   if (const std::string path = directory + "/chat_template.jinja"; file_exists(path)) {
     std::erase_if(spec.chat_templates, [](const auto& t) { return t.first == "default"; });
     spec.chat_templates.emplace_back("default", read_file(path, kMaxBytes));
+    spec.chat_template_from = "chat_template.jinja";
   } else if (const std::string old = directory + "/chat_template.json"; file_exists(old)) {
     const Json json = read_json_file(old);
     const Node root(&json, old, "");
     if (!json.is_object()) root.wrong("an object");
+    if (!root.at("chat_template").present()) return;
     read_templates(root.at("chat_template"), spec);
+    spec.chat_template_from = "chat_template.json";
   }
 }
 

@@ -29,6 +29,7 @@ struct TokenizerSpec {
   // tokenizer_config.json; empty where it says nothing
   std::string bos_token, eos_token, pad_token, unk_token;
   std::vector<std::pair<std::string, std::string>> chat_templates;  // by name; the usual one is "default"
+  std::string chat_template_from;                                   // the file that "default" is from; empty: none
   bool add_bos_token = false;
 
   // Byte-level BPE: splits, then bytes, and no token for what is unknown. Then `patterns` are those of the splits.
