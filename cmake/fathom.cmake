@@ -8,7 +8,7 @@ set(FATHOM_FLAGS_portable "")
 set(FATHOM_FLAGS_avx2 -mavx2 -mfma -mf16c)
 # -Wno-…uninitialized: GCC 12 warns about its own _mm512_undefined_*.
 set(FATHOM_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512 -Wno-maybe-uninitialized -Wno-uninitialized)
-set(FATHOM_FLAGS_avx512bf16 ${FATHOM_FLAGS_avx512} -mavx512vnni -mavx512bf16)
+set(FATHOM_FLAGS_avx512bf16 ${FATHOM_FLAGS_avx512} -mavx512vnni -mavx512vbmi -mavx512bf16)
 set(FATHOM_FLAGS_amx ${FATHOM_FLAGS_avx512bf16} -mamx-tile -mamx-bf16 -mamx-int8)
 set(FATHOM_RUNG_LEVEL_portable 0)
 set(FATHOM_RUNG_LEVEL_avx2 1)

@@ -74,8 +74,9 @@ void Mla::prepack_absorbed_blocks(Compute compute) {
   const WeightPart& whole = kv_up_->weight.stored[0];
   for (int64_t h = 0; h < s_.num_heads; ++h) {
     const int64_t first = h * (s_.nope + s_.v);
-    const WeightPart uk{whole.values.slice_rows(first, first + s_.nope), whole.scales, first, true};
-    const WeightPart uv{whole.values.slice_rows(first + s_.nope, first + s_.nope + s_.v), whole.scales, first + s_.nope, false};
+    WeightPart uk = whole, uv = whole;
+    uk.values = whole.values.slice_rows(first, first + s_.nope), uk.first_row = first, uk.transposed = true;
+    uv.values = whole.values.slice_rows(first + s_.nope, first + s_.nope + s_.v), uv.first_row = first + s_.nope;
     if (!uk.blocks_fit())
       fail_usage("model", "head " + std::to_string(h) + " of '" + kv_up_->weight.name + "' lies across two FP8 blocks (rows " +
                               std::to_string(first) + " to " + std::to_string(first + s_.nope) +

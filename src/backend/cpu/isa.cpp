@@ -37,9 +37,10 @@ Cpu detect() {
   c.avx2 = ymm && fma && f16c && (b & (1u << 5));
   c.avx512 = c.avx2 && zmm && (b & (1u << 16)) && (b & (1u << 17)) && (b & (1u << 30)) && (b & (1u << 31));
   c.vnni = c.avx512 && (cx & (1u << 11));
+  const bool vbmi = cx & (1u << 1);  // all with bf16 have it but Cooper Lake, which runs as avx512_vnni
   const bool amx_flags = (d & (1u << 22)) && (d & (1u << 24)) && (d & (1u << 25));
   unsigned a1, b1, c1, d1;
-  if (__get_cpuid_count(7, 1, &a1, &b1, &c1, &d1)) c.bf16 = c.vnni && (a1 & (1u << 5));
+  if (__get_cpuid_count(7, 1, &a1, &b1, &c1, &d1)) c.bf16 = c.vnni && vbmi && (a1 & (1u << 5));
   if (c.bf16 && amx_flags && tiles) c.amx = syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
   // Intel's server cores from Sapphire Rapids on have AMX for bf16 and run VDPBF16PS at half rate (measured: 0.086 against
   // 0.176 TFLOP/s a core for f32 FMA on model 207). Where a hypervisor hides AMX, FMA on widened values is the faster form.

@@ -101,9 +101,10 @@ void run_pass(const GemmPlan& plan, std::span<const GemmProblem> problems, const
       t.panels = block.panels;
       t.n = g.n;
       t.k = g.k;
-      const bool fp8 = g.packed && g.packed_format == WeightFormat::kFp8Block;
+      const bool blocks = g.packed && g.packed_format != WeightFormat::kPlain;
+      t.weight_format = blocks ? g.packed_format : WeightFormat::kPlain;
       t.format = g.packed ? (options.compute == Compute::kF32 ? PanelFormat::kF32 : PanelFormat::kPairs) : kernels.fly_format;
-      t.panel_bytes = fp8 ? fp8_panel_bytes(g.k) : packed_panel_bytes(g.k, t.format);
+      t.panel_bytes = blocks ? block_panel_bytes(g.packed_format, g.k) : packed_panel_bytes(g.k, t.format);
       t.packed = g.packed ? static_cast<const char*>(g.packed) : plan.share_b ? shared + block.b_offset : nullptr;
       t.c = g.c;
       t.ldc = g.ldc;
@@ -113,12 +114,14 @@ void run_pass(const GemmPlan& plan, std::span<const GemmProblem> problems, const
       t.bias_bf16 = g.bias_bf16;
       t.super_k = block.super_k;
       const int64_t a_bytes = align(kernels.a_bytes(t.rows, t.super_k, t.a.k_contiguous));
-      const int64_t b_bytes = fp8 ? kFp8ScratchBytes : t.packed ? 0 : align(4 * t.super_k * kPanelRow);
+      const int64_t b_bytes = blocks     ? align(kBlockScratchBytes + t.rows * t.super_k / 32 * 4)
+                              : t.packed ? 0
+                                         : align(4 * t.super_k * kPanelRow);
       char* scratch = thread_scratch.get(a_bytes + b_bytes + kernels.partial_bytes(t.rows, t.panels, t.k, t.super_k) + 4096);
       t.a_scratch = scratch;
       t.b_scratch = scratch + a_bytes;
       t.partial = reinterpret_cast<float*>(scratch + a_bytes + b_bytes);
-      (fp8 ? kernels.tile_fp8 : kernels.tile)(t);
+      (blocks ? kernels.tile_blocks : kernels.tile)(t);
     }
   });
 }

@@ -6,8 +6,9 @@
 //   f32:  one fused multiply-add per k (every rung)
 //   bf16: operands rounded to nearest even; avx512_vnni and below: one FMA per k on the widened values;
 //         avx512_bf16: VDPBF16PS over pairs of k; amx: TDPBF16PS over groups of 32 k
-//   B in FP8 blocks: the chain above runs over the 128 k of a block from zero, on the exact values of the bytes; then
-//         sum = fma(chain, scale, sum), block after block
+//   B in blocks (block_format.h): the chain above runs over the k of a group from zero, on the exact integers of the codes;
+//         then sum = fma(chain, scale, sum), group after group; formats with a minimum: sum = fma(a, min, sum), where a is
+//         the sum of the group's 32 operands of A (lane i of 16: k 2i and 2i + 1 of pairs, k i and i + 16 of floats)
 #pragma once
 #include <span>
 
@@ -18,7 +19,7 @@ namespace fathom {
 
 struct GemmProblem {
   MatrixView a, b;
-  const void* packed = nullptr;  // PackedMatrix::data() of a [n, k] weight; then `b` is not read
+  const void* packed = nullptr;  // a PackedMatrix::Piece of a [n, k] weight; then `b` is not read
   WeightFormat packed_format = WeightFormat::kPlain;
   int64_t m = 0, n = 0, k = 0;
   void* c = nullptr;  // [m, n], rows ldc apart

@@ -1,5 +1,5 @@
 // One block of C on one thread, for every rung: the loops around the micro-kernel, and the same over AMX tiles.
-#include "kernels/matmul/gemm_fp8_cpu.h"
+#include "kernels/matmul/gemm_blocks_cpu.h"
 #include "kernels/matmul/micro.h"
 #include "kernels/matmul/pack_a.h"
 #include "kernels/matmul/tile_square.h"
@@ -88,7 +88,7 @@ int64_t a_bytes(int64_t rows, int64_t super_k, bool k_contiguous) {
 }
 int64_t partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t super_k) {
   const int64_t micros = (rows + kMaxRows - 1) / kMaxRows;
-  // One slot a micro-tile (FP8: one for each half of a panel where a micro-tile is narrower), or one for every sum of the
+  // One slot a micro-tile (blocks: one for each half of a panel where a micro-tile is narrower), or one for every sum of the
   // block.
   return (super_k >= k ? micros * 2 / kMinVectors : micros * panels * 2 / kMinVectors) * kMaxVectors * 16 * 4;
 }
@@ -138,12 +138,12 @@ int64_t tile_partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t supe
   return (super_k >= k ? micros : micros * panels) * kTileRows * kPanel * 4;
 }
 
-constexpr GemmKernels kF32Kernels = {tile_f32, PanelFormat::kF32, kMaxRows, 1, a_bytes, partial_bytes, gemm_fp8_tile_f32};
+constexpr GemmKernels kF32Kernels = {tile_f32, PanelFormat::kF32, kMaxRows, 1, a_bytes, partial_bytes, gemm_blocks_f32};
 constexpr GemmKernels kWidenKernels = {tile_widen,    PanelFormat::kF32Rounded, kMaxRows, 2, a_bytes,
-                                       partial_bytes, gemm_fp8_tile_widen};
-constexpr GemmKernels kDotKernels = {tile_dot, PanelFormat::kPairs, kMaxRows, 2, a_bytes, partial_bytes, gemm_fp8_tile_dot};
-constexpr GemmKernels kTileKernels = {tile_tiles,   PanelFormat::kPairs, kTileRows,          32,
-                                      tile_a_bytes, tile_partial_bytes,  gemm_fp8_tile_tiles};
+                                       partial_bytes, gemm_blocks_widen};
+constexpr GemmKernels kDotKernels = {tile_dot, PanelFormat::kPairs, kMaxRows, 2, a_bytes, partial_bytes, gemm_blocks_dot};
+constexpr GemmKernels kTileKernels = {tile_tiles,   PanelFormat::kPairs, kTileRows,        32,
+                                      tile_a_bytes, tile_partial_bytes,  gemm_blocks_tiles};
 
 }  // namespace
 

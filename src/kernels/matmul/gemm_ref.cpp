@@ -5,7 +5,9 @@
 
 #include "backend/cpu/emulate.h"
 #include "backend/cpu/isa.h"
+#include "tensor/format/block_bytes.h"
 #include "tensor/format/e4m3.h"
+#include "tensor/format/k_scales.h"
 
 namespace fathom {
 namespace {
@@ -56,6 +58,80 @@ void finish(const GemmProblem& g, const GemmOptions& options, int64_t m, int64_t
   }
 }
 
+// A row of a weight in blocks: the integer of every k (E4M3: value / 256), and by group its scale and minimum.
+struct BlockRow {
+  std::vector<float> codes, scales, mins;
+};
+BlockRow block_row(const WeightPart& w, int64_t n, int64_t k_end) {
+  BlockRow row;
+  row.codes.resize(static_cast<size_t>(k_end));
+  const uint8_t* base = reinterpret_cast<const uint8_t*>(w.values.raw());
+  const int64_t ld = w.values.row_stride();
+  const WeightFormat format = w.format();
+  const int64_t group = block_layout(format).group, groups = (padded_k(k_end) + group - 1) / group;
+  row.scales.resize(static_cast<size_t>(groups));
+  if (block_layout(format).has_min) row.mins.resize(static_cast<size_t>(groups));
+  const GgmlTypeInfo& info = ggml_type_info(w.type);
+  const auto block = [&](int64_t k) { return base + n * ld + k / info.block * info.bytes; };
+  for (int64_t k = 0; k < k_end; ++k) {
+    const int64_t i = k % 32, j = k % 256;
+    int code = 0;
+    if (format == WeightFormat::kFp8Block) {
+      row.codes[static_cast<size_t>(k)] = e4m3_to_float(w.transposed ? base[k * ld + n] : base[n * ld + k]) * kFp8Widened;
+      continue;
+    } else if (format == WeightFormat::kInt8Row) {
+      code = static_cast<int8_t>(base[n * ld + k]);
+    } else if (format == WeightFormat::kQ8_0) {
+      code = static_cast<int8_t>(block(k)[2 + i]);
+    } else if (format == WeightFormat::kQ4_0) {
+      code = (block(k)[2 + i % 16] >> (i < 16 ? 0 : 4) & 15) - 8;
+    } else if (format == WeightFormat::kQ4_1) {
+      code = block(k)[4 + i % 16] >> (i < 16 ? 0 : 4) & 15;
+    } else if (format == WeightFormat::kQ5_0) {
+      code = (block(k)[6 + i % 16] >> (i < 16 ? 0 : 4) & 15) + 16 * (block(k)[2 + i / 8] >> (i % 8) & 1) - 16;
+    } else if (format == WeightFormat::kQ4_K) {
+      code = block(k)[16 + j / 64 * 32 + i] >> (j / 32 % 2 * 4) & 15;
+    } else {
+      const int64_t half = j / 128, quarter = j / 32 % 4;
+      code = (block(k)[64 * half + 32 * (quarter % 2) + i] >> (quarter / 2 * 4) & 15) +
+             16 * (block(k)[128 + 32 * half + i] >> (2 * quarter) & 3) - 32;
+    }
+    row.codes[static_cast<size_t>(k)] = static_cast<float>(code);
+  }
+  for (int64_t s = 0; s < groups; ++s) {
+    const int64_t k = s * group;
+    float &scale = row.scales[static_cast<size_t>(s)], *min = row.mins.empty() ? nullptr : &row.mins[static_cast<size_t>(s)];
+    if (format == WeightFormat::kFp8Block) {
+      const int64_t r = w.first_row + (w.transposed ? k : n), c = w.transposed ? n : k;
+      scale = w.scales.row<float>(r / kFp8Block)[c / kFp8Block] / kFp8Widened;
+    } else if (format == WeightFormat::kInt8Row) {
+      scale = w.scales.data<float>()[n];
+    } else if (format == WeightFormat::kQ4_K) {
+      const KScale packed = unpack_k_scale(block(k) + 4, static_cast<int>(k % 256 / 32));
+      scale = load_f16(block(k)) * static_cast<float>(packed.scale);
+      *min = -(load_f16(block(k) + 2) * static_cast<float>(packed.min));
+    } else if (format == WeightFormat::kQ6_K) {
+      scale = load_f16(block(k) + 208) * static_cast<float>(static_cast<int8_t>(block(k)[192 + k % 256 / 16]));
+    } else {
+      scale = load_f16(block(k));
+      if (min) *min = load_f16(block(k) + 2);
+    }
+  }
+  return row;
+}
+// The sum of 32 operands of A, as the kernels take it: 16 lanes, then their tree.
+float sum_of_group(const float* a, GemmOrder order) {
+  const bool pairs = order == GemmOrder::kDot || order == GemmOrder::kTiles;
+  float lanes[16];
+  for (int i = 0; i < 16; ++i) {
+    const float x = a[pairs ? 2 * i : i], y = a[pairs ? 2 * i + 1 : i + 16];
+    lanes[i] = order == GemmOrder::kF32 ? x + y : to_float(to_bf16(x)) + to_float(to_bf16(y));
+  }
+  for (int width = 8; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
 }  // namespace
 
 void gemm_reference(const GemmProblem& g, const GemmOptions& options, GemmOrder order) {
@@ -66,33 +142,29 @@ void gemm_reference(const GemmProblem& g, const GemmOptions& options, GemmOrder 
     }
 }
 
-void gemm_reference_fp8(const GemmProblem& g, const WeightPart& weight, const GemmOptions& options, GemmOrder order) {
-  const uint8_t* bytes = reinterpret_cast<const uint8_t*>(weight.values.raw());
-  const int64_t ld = weight.values.row_stride();
+void gemm_reference_blocks(const GemmProblem& g, const WeightPart& weight, const GemmOptions& options, GemmOrder order) {
+  const int64_t group = block_layout(weight.format()).group, padded = padded_k(g.k);
   for (int64_t n = 0; n < g.n; ++n) {
-    std::vector<float> row(static_cast<size_t>(g.k));
-    for (int64_t k = 0; k < g.k; ++k)
-      row[static_cast<size_t>(k)] = e4m3_to_float(weight.transposed ? bytes[k * ld + n] : bytes[n * ld + k]) * kFp8Widened;
+    const BlockRow row = block_row(weight, n, g.k);
     for (int64_t m = 0; m < g.m; ++m) {
       float s = 0;
-      for (int64_t k0 = 0; k0 < g.k; k0 += kFp8Block) {
-        GemmProblem block = g;
-        block.k = std::min(kFp8Block, g.k - k0);
-        block.a.data = static_cast<const char*>(g.a.data) + k0 * (g.a.bf16 ? 2 : 4);
-        block.b = {row.data() + k0, 0, nullptr, false, true};
-        // A chain over an odd number of k has no padding here.
-        float chain = 0;
-        if (order == GemmOrder::kF32 || order == GemmOrder::kWiden) {
-          for (int64_t k = 0; k < block.k; ++k) {
-            const float a = element(block.a, m, k);
-            chain =
-                __builtin_fmaf(order == GemmOrder::kF32 ? a : to_float(to_bf16(a)), row[static_cast<size_t>(k0 + k)], chain);
-          }
-        } else {
-          chain = sum(block, m, 0, order);
-        }
-        const int64_t r = weight.first_row + (weight.transposed ? k0 : n), c = weight.transposed ? n : k0;
-        s = __builtin_fmaf(chain, weight.scales.row<float>(r / kFp8Block)[c / kFp8Block] / kFp8Widened, s);
+      for (int64_t k0 = 0; k0 < padded; k0 += group) {
+        // The group's operands of A, with zeros behind the last k.
+        std::vector<float> a(static_cast<size_t>(std::max<int64_t>(32, group)), 0.f), b = a;
+        const int64_t end = std::min(padded, k0 + group);
+        // A tile step takes 32 k: a group of 16 has zeros of B in the half that is not its own.
+        const bool half = order == GemmOrder::kTiles && group == 16;
+        const int64_t shift = half ? k0 % 32 : 0, from = k0 - shift;
+        for (int64_t k = from; k < std::min(g.k, half ? from + 32 : end); ++k)
+          a[static_cast<size_t>(k - from)] = element(g.a, m, k);
+        for (int64_t k = k0; k < std::min(g.k, end); ++k) b[static_cast<size_t>(k - from)] = row.codes[static_cast<size_t>(k)];
+        GemmProblem block;
+        block.k = half ? 32 : end - k0;
+        block.a = {a.data(), 0, nullptr, false, true};
+        block.b = {b.data(), 0, nullptr, false, true};
+        const size_t index = static_cast<size_t>(k0 / group);
+        s = __builtin_fmaf(sum(block, 0, 0, order), row.scales[index], s);
+        if (!row.mins.empty()) s = __builtin_fmaf(sum_of_group(a.data(), order), row.mins[index], s);
       }
       finish(g, options, m, n, s);
     }

@@ -7,8 +7,8 @@ namespace fathom {
 enum class GemmOrder { kF32, kWiden, kDot, kTiles };
 // C of one problem (B as a view, not packed). Slow and obvious.
 void gemm_reference(const GemmProblem& problem, const GemmOptions& options, GemmOrder order);
-// The same over a weight in FP8 blocks, which stands in for problem.b.
-void gemm_reference_fp8(const GemmProblem& problem, const WeightPart& weight, const GemmOptions& options, GemmOrder order);
+// The same over a weight in blocks, which stands in for problem.b.
+void gemm_reference_blocks(const GemmProblem& problem, const WeightPart& weight, const GemmOptions& options, GemmOrder order);
 // The order that gemm() uses for `compute` on isa().
 GemmOrder gemm_order(Compute compute);
 // The same element in double, unrounded operands: for tolerances.

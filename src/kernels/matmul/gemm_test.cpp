@@ -73,7 +73,7 @@ void run_case(const Case& c, const GemmEngine& e, uint64_t seed) {
   if (!c.b_along || c.b_gather) return;
   Tensor w = Tensor::wrap(b.memory.raw(), {c.n + 3, b.view.ld}, b.memory.dtype()).slice_rows(0, c.n).slice_columns(0, c.k);
   const PackedMatrix packed = PackedMatrix::pack(w, e.compute);
-  g.packed = packed.data();
+  g.packed = packed.pieces()[0].data;
   Tensor again = start32.to(c.c_bf16 ? DType::kBF16 : DType::kF32);
   g.c = again.raw();
   gemm({&g, 1}, options);
@@ -121,7 +121,7 @@ TEST_F(Gemm, ManyPasses) {
   g.a = a.view, g.b = {w.raw(), k, nullptr, true, true}, g.m = m, g.n = n, g.k = k, g.c = c.raw(), g.ldc = n;
   set_num_threads(3);
   gemm({&g, 1}, {Compute::kBF16, false, false});
-  g.c = d.raw(), g.packed = packed.data();
+  g.c = d.raw(), g.packed = packed.pieces()[0].data;
   gemm({&g, 1}, {Compute::kBF16, false, false});
   EXPECT_EQ(std::memcmp(c.raw(), d.raw(), c.bytes()), 0);
 }
@@ -150,7 +150,7 @@ TEST_F(Gemm, OneRowHasTheBitsOfMany) {
           h.a.data = a.memory.data<float>() + first * a.view.ld;
           h.m = rows;
           h.c = some.raw();
-          h.packed = use_packed ? packed.data() : nullptr;
+          h.packed = use_packed ? packed.pieces()[0].data : nullptr;
           gemm({&h, 1}, {e.compute, false, false});
           ASSERT_EQ(std::memcmp(some.raw(), all.row<float>(first), some.bytes()), 0)
               << isa_name(e.isa) << " engine " << static_cast<int>(e.engine) << " rows " << rows << " threads " << threads

@@ -129,7 +129,7 @@ void pack_rows_f32(const MatrixView& a, int64_t m0, int64_t rows, int64_t k0, in
     float* q = out + m * stride;
     int64_t k = 0;
     for (; k + 16 <= kc; k += 16) store(q + k, take<kRound>(p + k, 16));
-    if (k < kc_padded) store(q + k, take<kRound>(p + k, kc - k));  // `stride` leaves room for a whole vector
+    for (; k < kc_padded; k += 16) store(q + k, k < kc ? take<kRound>(p + k, kc - k) : zero());  // `stride` leaves room
   }
 }
 // Rows of bf16.

@@ -14,43 +14,121 @@ namespace {
 MatrixView view_of(const Tensor& w) { return {w.raw(), w.row_stride(), nullptr, w.dtype() == DType::kBF16, true}; }
 bool direct(const Tensor& w) { return w.dtype() == DType::kF32 || w.dtype() == DType::kBF16; }
 
+int64_t panel_bytes_of(WeightFormat format, int64_t k, Compute compute) {
+  if (format != WeightFormat::kPlain) return block_panel_bytes(format, k);
+  return packed_panel_bytes(k, compute == Compute::kF32 ? PanelFormat::kF32 : PanelFormat::kPairs);
+}
+// Where each part begins, and the end.
+std::vector<int64_t> begins_of(std::span<const WeightPart> parts) {
+  std::vector<int64_t> begins{0};
+  for (const WeightPart& part : parts) begins.push_back(begins.back() + part.rows());
+  return begins;
+}
+
 }  // namespace
 
-void PackedMatrix::allocate(int64_t n, int64_t k, int64_t panel_bytes) {
-  n_ = n;
-  k_ = k;
-  bytes_ = (n + kPanel - 1) / kPanel * panel_bytes;
-  storage_ = allocate_storage(std::max<int64_t>(64, bytes_));
-  data_ = storage_.get();
+std::string_view weight_format_name(WeightFormat format) {
+  constexpr std::string_view kNames[kWeightFormats] = {"plain", "fp8", "int8", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"};
+  return kNames[static_cast<int>(format)];
+}
+std::optional<WeightFormat> weight_format_from_name(std::string_view name) {
+  for (int i = 0; i < kWeightFormats; ++i)
+    if (weight_format_name(static_cast<WeightFormat>(i)) == name) return static_cast<WeightFormat>(i);
+  return std::nullopt;
+}
+
+WeightFormat format_of(GgmlType type) {
+  switch (type) {
+    case GgmlType::kQ8_0:
+      return WeightFormat::kQ8_0;
+    case GgmlType::kQ4_0:
+      return WeightFormat::kQ4_0;
+    case GgmlType::kQ4_1:
+      return WeightFormat::kQ4_1;
+    case GgmlType::kQ5_0:
+      return WeightFormat::kQ5_0;
+    case GgmlType::kQ4_K:
+      return WeightFormat::kQ4_K;
+    case GgmlType::kQ6_K:
+      return WeightFormat::kQ6_K;
+    default:
+      return WeightFormat::kPlain;
+  }
+}
+
+WeightFormat WeightPart::format() const {
+  switch (values.dtype()) {
+    case DType::kF8E4M3:
+      return WeightFormat::kFp8Block;
+    case DType::kI8:
+      return WeightFormat::kInt8Row;
+    case DType::kU8:
+      return format_of(type);
+    default:
+      return WeightFormat::kPlain;
+  }
+}
+int64_t WeightPart::k() const {
+  if (values.dtype() != DType::kU8) return values.dim(transposed ? 0 : 1);
+  const GgmlTypeInfo& info = ggml_type_info(type);
+  return values.dim(1) / info.bytes * info.block;
 }
 
 PackedMatrix PackedMatrix::pack(const Tensor& w, Compute compute) {
   CHECK_EQ(w.rank(), 2);
-  const WeightPart part{w, {}, 0, false};
+  WeightPart part;
+  part.values = w;
   return pack({&part, 1}, compute);
 }
 
 PackedMatrix PackedMatrix::pack(std::span<const WeightPart> parts, Compute compute) {
   CHECK(!parts.empty());
-  if (parts[0].is_fp8()) return pack_fp8(parts);
-  std::vector<int64_t> begins{0};
-  for (const WeightPart& part : parts) {
-    CHECK(part.values.rank() == 2 && !part.transposed && (direct(part.values) || part.values.dtype() == DType::kF16));
-    CHECK_EQ(part.k(), parts[0].k());
-    begins.push_back(begins.back() + part.rows());
-  }
   PackedMatrix p;
   p.compute_ = compute;
-  const PanelFormat format = compute == Compute::kF32 ? PanelFormat::kF32 : PanelFormat::kPairs;
-  const int64_t n = begins.back(), k = parts[0].k(), panel_bytes = packed_panel_bytes(k, format);
-  p.allocate(n, k, panel_bytes);
+  p.k_ = parts[0].k();
+  struct Run {  // parts of one format
+    size_t first, count;
+    int64_t offset;
+  };
+  std::vector<Run> runs;
+  for (size_t i = 0; i < parts.size();) {
+    size_t end = i;
+    int64_t rows = 0;
+    for (; end < parts.size() && parts[end].format() == parts[i].format(); ++end) {
+      CHECK_EQ(parts[end].k(), p.k_);
+      rows += parts[end].rows();
+    }
+    const WeightFormat format = parts[i].format();
+    p.plain_ |= format == WeightFormat::kPlain;
+    runs.push_back({i, end - i, p.bytes_});
+    p.pieces_.push_back({nullptr, format, p.n_, rows});
+    p.n_ += rows;
+    p.bytes_ += (rows + kPanel - 1) / kPanel * panel_bytes_of(format, p.k_, compute);
+    i = end;
+  }
+  p.storage_ = allocate_storage(std::max<int64_t>(64, p.bytes_));
+  for (size_t i = 0; i < runs.size(); ++i) {
+    std::byte* out = p.storage_.get() + runs[i].offset;
+    p.pieces_[i].data = out;
+    const auto run = parts.subspan(runs[i].first, runs[i].count);
+    p.pieces_[i].format == WeightFormat::kPlain ? p.pack_plain(run, out) : p.pack_blocks(run, out);
+  }
+  return p;
+}
+
+void PackedMatrix::pack_plain(std::span<const WeightPart> parts, std::byte* to) {
+  for (const WeightPart& part : parts)
+    CHECK(part.values.rank() == 2 && !part.transposed && (direct(part.values) || part.values.dtype() == DType::kF16));
+  const std::vector<int64_t> begins = begins_of(parts);
+  const PanelFormat format = compute_ == Compute::kF32 ? PanelFormat::kF32 : PanelFormat::kPairs;
+  const int64_t n = begins.back(), k = k_, panel_bytes = packed_panel_bytes(k, format);
   constexpr IsaTable<PackPanel> table = FATHOM_GEMM_TABLE(gemm_pack_panel);
   const PackPanel pack_panel = table.pick();
   parallel_for(
       (n + kPanel - 1) / kPanel, std::max<int64_t>(1, (int64_t{1} << 18) / std::max<int64_t>(1, panel_bytes)),
       [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          std::byte* out = p.storage_.get() + i * panel_bytes;
+          std::byte* out = to + i * panel_bytes;
           const int64_t row = i * kPanel, rows = std::min(kPanel, n - row);
           const size_t part = static_cast<size_t>(std::upper_bound(begins.begin(), begins.end(), row) - begins.begin()) - 1;
           if (row + rows <= begins[part + 1] && direct(parts[part].values)) {
@@ -68,7 +146,6 @@ PackedMatrix PackedMatrix::pack(std::span<const WeightPart> parts, Compute compu
           pack_panel(view_of(gathered), 0, rows, k, 0, k, format, out);
         }
       });
-  return p;
 }
 
 }  // namespace fathom

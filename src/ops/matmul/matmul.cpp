@@ -26,6 +26,18 @@ void check_packed(const PackedMatrix& p, int64_t n, int64_t k, Compute compute) 
   CHECK_EQ(p.n(), n);
   CHECK_EQ(p.k(), k);
 }
+// The products of a packed weight: one a piece, each with its columns of C and of the bias.
+void add_packed(const GemmProblem& whole, const PackedMatrix& packed, bool c_bf16, std::vector<GemmProblem>& problems) {
+  for (const PackedMatrix::Piece& piece : packed.pieces()) {
+    GemmProblem g = whole;
+    g.packed = piece.data;
+    g.packed_format = piece.format;
+    g.n = piece.n;
+    g.c = static_cast<std::byte*>(whole.c) + piece.begin * (c_bf16 ? 2 : 4);
+    if (whole.bias) g.bias = static_cast<const std::byte*>(whole.bias) + piece.begin * (whole.bias_bf16 ? 2 : 4);
+    problems.push_back(g);
+  }
+}
 void check_groups(const GroupedRows& groups, int64_t experts, int64_t routed) {
   CHECK_EQ(groups.offsets.size(), experts + 1);
   CHECK_EQ(groups.offsets.front(), 0);
@@ -50,8 +62,6 @@ void matmul_forward(const Tensor& x, const MatmulWeight& w, const Tensor* bias, 
   g.a = by_rows(x);
   if (w.packed) {
     check_packed(*w.packed, n, k, compute);
-    g.packed = w.packed->data();
-    g.packed_format = w.packed->format();
   } else {
     CHECK(w.values.rank() == 2 && is_float(w.values));
     CHECK_EQ(w.values.dim(0), n);
@@ -66,7 +76,12 @@ void matmul_forward(const Tensor& x, const MatmulWeight& w, const Tensor* bias, 
   }
   g.m = m, g.n = n, g.k = k;
   g.c = y.raw(), g.ldc = y.row_stride();
-  gemm({&g, 1}, {compute, is_bf16(y), false});
+  auto& problems = problem_list();
+  if (w.packed)
+    add_packed(g, *w.packed, is_bf16(y), problems);
+  else
+    problems.push_back(g);
+  gemm(problems, {compute, is_bf16(y), false});
 }
 
 void matmul_backward_input(const Tensor& dy, const MatmulWeight& w, Compute compute, bool accumulate, Tensor& dx) {
@@ -132,16 +147,15 @@ void grouped_matmul_forward(const Tensor& x, const GroupedRows& groups, const Gr
     GemmProblem g;
     g.a = groups.rows ? by_rows(x, groups.rows + begin)
                       : MatrixView{element(x, begin), x.row_stride(), nullptr, is_bf16(x), true};
-    if (w.packed) {
-      check_packed(w.packed[e], n, k, compute);
-      g.packed = w.packed[e].data();
-      g.packed_format = w.packed[e].format();
-    } else {
-      g.b = {element(w.values, e), k, nullptr, is_bf16(w.values), true};
-    }
     g.m = count, g.n = n, g.k = k;
     g.c = element(y, begin), g.ldc = y.row_stride();
-    problems.push_back(g);
+    if (w.packed) {
+      check_packed(w.packed[e], n, k, compute);
+      add_packed(g, w.packed[e], is_bf16(y), problems);
+    } else {
+      g.b = {element(w.values, e), k, nullptr, is_bf16(w.values), true};
+      problems.push_back(g);
+    }
   }
   gemm(problems, {compute, is_bf16(y), false});
 }

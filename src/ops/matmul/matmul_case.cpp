@@ -4,6 +4,8 @@
 #include <memory>
 #include <string>
 
+#include "kernels/matmul/random_part.h"
+
 namespace fathom {
 namespace {
 
@@ -54,12 +56,15 @@ constexpr MatmulCase kBenchCases[] = {
     {kForwardPacked, 4, 8192, 8192},
     {kForwardPacked, 1, 8192, 8192},
     {kForwardPacked, 1, 8192, 8192, 0, kF, DType::kF32},
-    // the same over FP8 blocks
-    {kForwardPacked, 512, 4096, 2048, 0, kH, DType::kBF16, true},
-    {kForwardPacked, 3072, 1024, 512, 64, kH, DType::kBF16, true},
-    {kForwardPacked, 16, 8192, 8192, 0, kH, DType::kBF16, true},
-    {kForwardPacked, 4, 8192, 8192, 0, kH, DType::kBF16, true},
-    {kForwardPacked, 1, 8192, 8192, 0, kH, DType::kBF16, true},
+};
+
+// Over weights in blocks: prefill, experts, and few rows, which memory binds.
+constexpr WeightFormat kBlockFormats[] = {WeightFormat::kFp8Block, WeightFormat::kInt8Row, WeightFormat::kQ8_0,
+                                          WeightFormat::kQ4_0,     WeightFormat::kQ4_1,    WeightFormat::kQ5_0,
+                                          WeightFormat::kQ4_K,     WeightFormat::kQ6_K};
+constexpr MatmulCase kBlockShapes[] = {
+    {kForwardPacked, 512, 4096, 2048}, {kForwardPacked, 3072, 1024, 512, 64}, {kForwardPacked, 16, 8192, 8192},
+    {kForwardPacked, 4, 8192, 8192},   {kForwardPacked, 1, 8192, 8192},
 };
 
 const char* role_name(MatmulRole role) {
@@ -83,16 +88,6 @@ struct Operands {
   std::vector<int32_t> offsets, rows;
 };
 
-// Any bytes but NaN: speed does not depend on the values.
-WeightPart fp8_weight(int64_t n, int64_t k) {
-  WeightPart w;
-  w.values = Tensor::empty({n, k}, DType::kF8E4M3);
-  for (int64_t i = 0; i < n * k; ++i) w.values.raw()[i] = static_cast<std::byte>(i * 7919 % 0x7f);
-  w.scales = Tensor::empty({(n + 127) / 128, (k + 127) / 128}, DType::kF32);
-  for (int64_t i = 0; i < w.scales.numel(); ++i) w.scales.data<float>()[i] = 1e-3f;
-  return w;
-}
-
 std::function<void()> prepare(const MatmulCase& c) {
   auto o = std::make_shared<Operands>();
   const int64_t experts = std::max<int64_t>(1, c.experts);
@@ -106,7 +101,11 @@ std::function<void()> prepare(const MatmulCase& c) {
   if (c.role == kBackwardWeight) o->dw = Tensor::zeros({experts, c.n, c.k}, DType::kF32);
   if (c.role == kForwardPacked) {
     for (int64_t e = 0; e < experts; ++e) {
-      const WeightPart part = c.fp8 ? fp8_weight(c.n, c.k) : WeightPart{o->w.index(e), {}, 0, false};
+      WeightPart part;
+      if (c.format == WeightFormat::kPlain)
+        part.values = o->w.index(e);
+      else
+        part = random_part(c.format, c.n, c.k, static_cast<uint64_t>(e));
       o->packed.push_back(PackedMatrix::pack({&part, 1}, c.compute));
     }
     o->w = Tensor();
@@ -141,15 +140,23 @@ std::span<const MatmulCase> matmul_bench_cases() { return kBenchCases; }
 
 std::vector<OpCase> matmul_cases() {
   std::vector<OpCase> all;
-  for (const MatmulCase& c : kBenchCases) {
+  std::vector<MatmulCase> cases(std::begin(kBenchCases), std::end(kBenchCases));
+  for (const WeightFormat format : kBlockFormats)
+    for (MatmulCase c : kBlockShapes) {
+      c.format = format;
+      cases.push_back(c);
+    }
+  for (const MatmulCase& c : cases) {
     OpCase o;
     o.name = std::string(c.experts ? "grouped_matmul " : "matmul ") + role_name(c.role) + " " + std::to_string(c.m) + "x" +
              std::to_string(c.n) + "x" + std::to_string(c.k) + (c.experts ? " E" + std::to_string(c.experts) : "") +
-             (c.compute == Compute::kF32 ? " f32" : " bf16") + (c.fp8 ? " fp8" : "");
+             (c.compute == Compute::kF32 ? " f32" : " bf16") +
+             (c.format == WeightFormat::kPlain ? "" : " " + std::string(weight_format_name(c.format)));
     const double m = static_cast<double>(c.m), n = static_cast<double>(c.n), k = static_cast<double>(c.k);
     o.flops = 2 * m * n * k;
     o.bf16 = c.compute == Compute::kBF16;
-    const double weight_bytes = c.fp8                                ? 1 + 1.0 / 32
+    const double weight_bytes = c.format != WeightFormat::kPlain
+                                    ? static_cast<double>(block_panel_bytes(c.format, c.k)) / (static_cast<double>(kPanel) * k)
                                 : c.role == kForwardPacked && o.bf16 ? 2
                                 : c.role == kBackwardWeight          ? 8
                                                                      : 4;

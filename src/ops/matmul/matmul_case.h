@@ -17,7 +17,7 @@ struct MatmulCase {
   int64_t experts = 0;  // 0: not grouped
   Compute compute = Compute::kBF16;
   DType activations = DType::kBF16;
-  bool fp8 = false;  // packed weights in FP8 blocks
+  WeightFormat format = WeightFormat::kPlain;  // of packed weights
 };
 std::span<const MatmulCase> matmul_test_cases();   // small and odd
 std::span<const MatmulCase> matmul_bench_cases();  // shapes of training, prefill and decode

@@ -1,0 +1,86 @@
+// How a packed weight of each WeightFormat lies in memory, and where it comes from. Plain data, no arithmetic.
+//
+// A panel holds 32 columns. It is a row of blocks of 128 k; a block is a header of scales and then the codes, k padded to a
+// multiple of 32 with codes of value 0. A group is the k that share a scale; the GEMM sums a group's products from zero, on
+// the exact small integers of the codes, and adds that sum times the scale (gemm.h).
+//
+// Codes of 4 k by 32 columns make vectors of 32 16-bit words: word 2i of `half` h is column 16h + i at the even k, word
+// 2i + 1 at the odd one.
+//   bytes     64 bytes a pair of k: in each 16-byte lane L, bytes 0-7 are half 0's words 8L.., bytes 8-15 half 1's
+//   nibbles   64 bytes, 32 words, for 4 k: bits 4j of a word are vector j: (pair 0, half 0), (0, 1), (1, 0), (1, 1)
+//   fifth bits   after a block's nibbles: 64 bytes for 16 k: bit 4q + j of a word goes with vector j of its quad q of 4 k
+//   upper two    after a block's nibbles: 64 bytes for 8 k: bits 2(4q + j) likewise
+#pragma once
+#include <cstdint>
+
+#include "tensor/format/fp8_block.h"
+
+namespace fathom {
+
+constexpr int64_t kPanel = 32;      // columns of a packed panel of B
+constexpr int64_t kBlockK = 128;    // k of a block: a panel block (16 KiB in f32) and a micro-tile of A (8 KiB) share L1
+constexpr int64_t kPanelRow = 128;  // bytes of a panel for one k (f32) or one pair of k (bf16)
+static_assert(kBlockK == kFp8Block);
+
+// How a packed weight stores its values. A format is computed on as it is stored: a row of block_layout(), a decoder in
+// decode_codes.h, a reader in packed_blocks.cpp; nothing above knows more than the name.
+enum class WeightFormat : uint8_t {
+  kPlain,     // f32 or bf16, as the GEMM computes
+  kFp8Block,  // E4M3 bytes, one f32 scale for every 128 x 128 block (report §3.3.2): the same bytes for both compute types
+  kInt8Row,   // int8, one f32 scale a row: W8A16 (inference-serving.md §1.3)
+  kQ8_0,      // GGUF's block types (architecture.md §2.7)
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ4_K,
+  kQ6_K,
+};
+constexpr int kWeightFormats = 9;
+
+struct BlockLayout {
+  int64_t group;      // k that share a scale
+  int64_t head;       // bytes at the start of a panel, before its blocks
+  int64_t header;     // bytes of scales at the start of a block
+  int64_t code_bits;  // of one code: 8, 4, 5, 6
+  bool has_min;       // value = scale x code + min
+};
+constexpr BlockLayout block_layout(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kPlain:
+      break;
+    case WeightFormat::kFp8Block:
+      return {128, 0, kPanel * 4, 8, false};  // 32 floats; the codes are [k][32] bytes
+    case WeightFormat::kInt8Row:
+      return {128, kPanel * 4, 0, 8, false};  // 32 floats a panel
+    case WeightFormat::kQ8_0:
+      return {32, 0, 4 * kPanel * 2, 8, false};  // f16 [4][32]
+    case WeightFormat::kQ4_0:
+      return {32, 0, 4 * kPanel * 2, 4, false};
+    case WeightFormat::kQ4_1:
+      return {32, 0, 8 * kPanel * 2, 4, true};  // f16 scales [4][32], f16 minima [4][32]
+    case WeightFormat::kQ5_0:
+      return {32, 0, 4 * kPanel * 2, 5, false};
+    case WeightFormat::kQ4_K:
+      return {32, 0, 2 * kPanel * 2 + 8 * kPanel, 4, true};  // f16 d [32], f16 dmin [32], u8 scales [4][32], u8 minima [4][32]
+    case WeightFormat::kQ6_K:
+      return {16, 0, kPanel * 2 + 8 * kPanel, 6, false};  // f16 d [32], i8 scales [8][32]
+  }
+  return {0, 0, 0, 0, false};
+}
+constexpr int64_t padded_k(int64_t k) { return (k + 31) / 32 * 32; }
+constexpr int64_t block_bytes(WeightFormat format, int64_t k) {  // of a block of k <= 128
+  return block_layout(format).header + padded_k(k) * kPanel * block_layout(format).code_bits / 8;
+}
+constexpr int64_t block_panel_bytes(WeightFormat format, int64_t k) {
+  return block_layout(format).head + k / kBlockK * block_bytes(format, kBlockK) +
+         (k % kBlockK ? block_bytes(format, k % kBlockK) : 0);
+}
+// Scratch of a tile over blocks: one block of a panel as floats or pairs (twice as many where a tile step takes two groups),
+// and its scales and minima, at most 8 groups each.
+constexpr int64_t kBlockCodesBytes = 2 * kBlockK * kPanelRow, kBlockScalesBytes = 8 * kPanel * 4,
+                  kBlockScratchBytes = kBlockCodesBytes + 2 * kBlockScalesBytes;
+
+// E4M3 bytes are widened to value / 256 (a half-precision pattern, exact); the packed scale carries the 256.
+constexpr float kFp8Widened = 0x1p-8f;
+
+}  // namespace fathom

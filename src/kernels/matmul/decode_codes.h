@@ -1,0 +1,296 @@
+// Packed codes to bf16 pairs or floats, in registers: exact small integers (E4M3: value / 256). For *_cpu.cpp files.
+//
+// A decoder D of a format has
+//   D::pairs(codes, padded, step, f)   f(unit, half, Pairs) for the 8 pairs of k by 2 halves of 16 k: k = 16 step + 2 unit
+//   D::floats(codes, padded, step, f)  f(unit, half, F32 even, F32 odd) likewise
+//   D::scale(header, group, half), D::min(header, group, half)   16 columns
+// `codes` is behind the block's header, `padded` the block's k (a multiple of 32).
+#pragma once
+#include "backend/cpu/dot_bf16.h"
+#include "backend/cpu/simd.h"
+#include "kernels/matmul/block_format.h"
+#include "kernels/matmul/widen_fp8.h"
+
+namespace fathom::FATHOM_RUNG {
+
+// ---- words: 32 16-bit integers in a Pairs
+
+#if FATHOM_RUNG_LEVEL >= 2
+FATHOM_INLINE Pairs shift_right(Pairs a, int n) { return {_mm512_srli_epi16(a.v, static_cast<unsigned>(n))}; }
+FATHOM_INLINE F32 int_even(Pairs a) { return {_mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(a.v, 16), 16))}; }
+FATHOM_INLINE F32 int_odd(Pairs a) { return {_mm512_cvtepi32_ps(_mm512_srai_epi32(a.v, 16))}; }
+FATHOM_INLINE Pairs mask_words(Pairs a, uint16_t mask) {
+  return {_mm512_and_si512(a.v, _mm512_set1_epi16(static_cast<int16_t>(mask)))};
+}
+FATHOM_INLINE Pairs or_words(Pairs a, Pairs b) { return {_mm512_or_si512(a.v, b.v)}; }
+FATHOM_INLINE Pairs shift_left(Pairs a, int n) { return {_mm512_slli_epi16(a.v, static_cast<unsigned>(n))}; }
+// 64 bytes -> the words of both halves, signs extended.
+FATHOM_INLINE void unpack_bytes(const char* p, Pairs& half0, Pairs& half1) {
+  const __m512i x = _mm512_loadu_si512(p), sign = _mm512_movm_epi8(_mm512_movepi8_mask(x));
+  half0.v = _mm512_unpacklo_epi8(x, sign);
+  half1.v = _mm512_unpackhi_epi8(x, sign);
+}
+FATHOM_INLINE F32 load_f16(const char* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
+FATHOM_INLINE F32 load_u8(const char* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+}
+FATHOM_INLINE F32 load_i8(const char* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+}
+#elif FATHOM_RUNG_LEVEL == 1
+FATHOM_INLINE Pairs shift_right(Pairs a, int n) { return {_mm256_srli_epi16(a.lo, n), _mm256_srli_epi16(a.hi, n)}; }
+FATHOM_INLINE Pairs shift_left(Pairs a, int n) { return {_mm256_slli_epi16(a.lo, n), _mm256_slli_epi16(a.hi, n)}; }
+FATHOM_INLINE __m256 int_even(__m256i a) { return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(a, 16), 16)); }
+FATHOM_INLINE __m256 int_odd(__m256i a) { return _mm256_cvtepi32_ps(_mm256_srai_epi32(a, 16)); }
+FATHOM_INLINE F32 int_even(Pairs a) { return {int_even(a.lo), int_even(a.hi)}; }
+FATHOM_INLINE F32 int_odd(Pairs a) { return {int_odd(a.lo), int_odd(a.hi)}; }
+FATHOM_INLINE Pairs mask_words(Pairs a, uint16_t mask) {
+  const __m256i m = _mm256_set1_epi16(static_cast<int16_t>(mask));
+  return {_mm256_and_si256(a.lo, m), _mm256_and_si256(a.hi, m)};
+}
+FATHOM_INLINE Pairs or_words(Pairs a, Pairs b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
+FATHOM_INLINE void unpack_bytes(const char* p, Pairs& half0, Pairs& half1) {
+  const Pairs x = load_pairs(p);
+  const __m256i zero = _mm256_setzero_si256();
+  const __m256i lo = _mm256_cmpgt_epi8(zero, x.lo), hi = _mm256_cmpgt_epi8(zero, x.hi);
+  half0 = {_mm256_unpacklo_epi8(x.lo, lo), _mm256_unpacklo_epi8(x.hi, hi)};
+  half1 = {_mm256_unpackhi_epi8(x.lo, lo), _mm256_unpackhi_epi8(x.hi, hi)};
+}
+FATHOM_INLINE F32 load_f16(const char* p) {
+  const __m128i* q = reinterpret_cast<const __m128i*>(p);
+  return {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
+}
+FATHOM_INLINE F32 load_u8(const char* p) {
+  const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(x)), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(x, 8)))};
+}
+FATHOM_INLINE F32 load_i8(const char* p) {
+  const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8)))};
+}
+#else
+// Shifts of 16-bit words as shifts of 32-bit ones: callers mask what crosses over.
+FATHOM_INLINE Pairs mask_words(Pairs a, uint16_t mask) { return {a.v & (mask * 0x10001u)}; }
+FATHOM_INLINE Pairs shift_right(Pairs a, int n) { return mask_words({a.v >> n}, static_cast<uint16_t>(0xffffu >> n)); }
+FATHOM_INLINE Pairs shift_left(Pairs a, int n) { return mask_words({a.v << n}, static_cast<uint16_t>(0xffffu << n)); }
+FATHOM_INLINE F32 int_even(Pairs a) { return {__builtin_convertvector((V16i)(a.v << 16) >> 16, V16f)}; }
+FATHOM_INLINE F32 int_odd(Pairs a) { return {__builtin_convertvector((V16i)a.v >> 16, V16f)}; }
+FATHOM_INLINE Pairs or_words(Pairs a, Pairs b) { return {a.v | b.v}; }
+FATHOM_INLINE void unpack_bytes(const char* p, Pairs& half0, Pairs& half1) {
+  int16_t words[2][32];
+  for (int i = 0; i < 64; ++i) words[i / 8 % 2][i / 16 * 8 + i % 8] = static_cast<int8_t>(p[i]);
+  half0 = load_pairs(words[0]);
+  half1 = load_pairs(words[1]);
+}
+FATHOM_INLINE F32 load_f16(const char* p) {
+  f16 h[16];
+  std::memcpy(h, p, sizeof h);
+  F32 r;
+  for (int i = 0; i < 16; ++i) r.v[i] = to_float(h[i]);
+  return r;
+}
+FATHOM_INLINE F32 load_u8(const char* p) {
+  F32 r;
+  for (int i = 0; i < 16; ++i) r.v[i] = static_cast<float>(static_cast<uint8_t>(p[i]));
+  return r;
+}
+FATHOM_INLINE F32 load_i8(const char* p) {
+  F32 r;
+  for (int i = 0; i < 16; ++i) r.v[i] = static_cast<float>(static_cast<int8_t>(p[i]));
+  return r;
+}
+#endif
+
+// ---- codes of up to 6 bits: value = code - kOffset. Where there is a 16-bit permute, a table of bf16 gives the value.
+
+#if FATHOM_RUNG_LEVEL >= 2
+template <int kOffset>
+struct Bf16Table {
+  uint16_t value[64];
+  constexpr Bf16Table() : value{} {
+    for (int i = 0; i < 64; ++i) {
+      // bf16 of a small integer: sign, exponent of the highest bit, the bits below it.
+      const int x = i - kOffset, m = x < 0 ? -x : x;
+      int e = 0;
+      while (m >> (e + 1)) ++e;
+      value[i] = m == 0 ? uint16_t{0} : static_cast<uint16_t>((x < 0 ? 0x8000 : 0) | (127 + e) << 7 | ((m << 7 >> e) & 0x7f));
+    }
+  }
+};
+template <int kOffset>
+constexpr Bf16Table<kOffset> kBf16Table{};
+#endif
+
+template <int kBits, int kOffset>
+struct SmallCodes {
+  static constexpr uint16_t kMask = (1 << kBits) - 1;
+  // The words of vector j (0..3) of quad q (0..3) of a step, as integers; upper bits may be dirt where a table ignores them.
+  FATHOM_INLINE static Pairs words(const char* codes, int64_t padded, int64_t step, int q, int j, bool clean) {
+    const Pairs nibbles = shift_right(load_pairs(codes + (step * 4 + q) * 64), 4 * j);
+    if constexpr (kBits == 4) {
+      return clean ? mask_words(nibbles, 15) : nibbles;
+    } else {
+      const char* high = codes + padded * kPanel / 2;
+      constexpr int kHigh = kBits - 4, kQuads = 4 / kHigh;  // quads that share a vector of upper bits
+      const Pairs upper = load_pairs(high + (step * kHigh + q / kQuads) * 64);
+      const int at = kHigh * (4 * (q % kQuads) + j);
+      const Pairs moved = at <= 4 ? shift_left(upper, 4 - at) : shift_right(upper, at - 4);
+      return or_words(mask_words(nibbles, 15), mask_words(moved, kMask & ~15));
+    }
+  }
+  template <class F>
+  FATHOM_INLINE static void floats(const char* codes, int64_t padded, int64_t step, F f) {
+    const F32 offset = set1(static_cast<float>(kOffset));
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q)
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const Pairs w = words(codes, padded, step, q, j, true);
+        f(2 * q + j / 2, j % 2, int_even(w) - offset, int_odd(w) - offset);
+      }
+  }
+  template <class F>
+  FATHOM_INLINE static void pairs(const char* codes, int64_t padded, int64_t step, F f) {
+#if FATHOM_RUNG_LEVEL >= 2
+    const __m512i low = _mm512_loadu_si512(kBf16Table<kOffset>.value);
+    // The permute takes 5 bits of an index: for nibbles both halves of the table are the same.
+    const __m512i table = kBits == 4 ? _mm512_inserti64x4(low, _mm512_castsi512_si256(low), 1) : low;
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q)
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const Pairs w = words(codes, padded, step, q, j, false);
+        if constexpr (kBits == 6)
+          f(2 * q + j / 2, j % 2,
+            Pairs{_mm512_permutex2var_epi16(table, w.v, _mm512_loadu_si512(kBf16Table<kOffset>.value + 32))});
+        else
+          f(2 * q + j / 2, j % 2, Pairs{_mm512_permutexvar_epi16(w.v, table)});
+      }
+#else
+    floats(codes, padded, step, [&](int unit, int half, F32 even, F32 odd) { f(unit, half, make_pairs(even, odd)); });
+#endif
+  }
+};
+
+// ---- int8
+
+#if FATHOM_RUNG_LEVEL >= 3
+// The two bytes of bf16(m) for m in 0..127.
+struct Bf16Bytes {
+  uint8_t low[128], high[128];
+  constexpr Bf16Bytes() : low{}, high{} {
+    for (int m = 1; m < 128; ++m) {
+      int e = 0;
+      while (m >> (e + 1)) ++e;
+      const int bits = (127 + e) << 7 | ((m << 7 >> e) & 0x7f);
+      low[m] = static_cast<uint8_t>(bits);
+      high[m] = static_cast<uint8_t>(bits >> 8);
+    }
+  }
+};
+constexpr Bf16Bytes kBf16Bytes{};
+#endif
+
+struct ByteCodes {
+  template <class F>
+  FATHOM_INLINE static void floats(const char* codes, int64_t, int64_t step, F f) {
+#pragma GCC unroll 8
+    for (int unit = 0; unit < 8; ++unit) {
+      Pairs half0, half1;
+      unpack_bytes(codes + (step * 8 + unit) * 64, half0, half1);
+      f(unit, 0, int_even(half0), int_odd(half0));
+      f(unit, 1, int_even(half1), int_odd(half1));
+    }
+  }
+  template <class F>
+  FATHOM_INLINE static void pairs(const char* codes, int64_t padded, int64_t step, F f) {
+#if FATHOM_RUNG_LEVEL >= 3
+    (void)padded;
+    const __m512i low0 = _mm512_loadu_si512(kBf16Bytes.low), low1 = _mm512_loadu_si512(kBf16Bytes.low + 64);
+    const __m512i high0 = _mm512_loadu_si512(kBf16Bytes.high), high1 = _mm512_loadu_si512(kBf16Bytes.high + 64);
+    const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+#pragma GCC unroll 8
+    for (int unit = 0; unit < 8; ++unit) {
+      const __m512i x = _mm512_loadu_si512(codes + (step * 8 + unit) * 64), m = _mm512_abs_epi8(x);
+      const __m512i low = _mm512_permutex2var_epi8(low0, m, low1);
+      __m512i high = _mm512_permutex2var_epi8(high0, m, high1);
+      high = _mm512_ternarylogic_epi64(high, x, sign, 0xf8);  // high | (x & sign)
+      // The magnitude of -128 has eight bits: bf16(-128) is c300.
+      high = _mm512_mask_mov_epi8(high, _mm512_cmpeq_epi8_mask(x, sign), _mm512_set1_epi8(static_cast<char>(0xc3)));
+      f(unit, 0, Pairs{_mm512_unpacklo_epi8(low, high)});
+      f(unit, 1, Pairs{_mm512_unpackhi_epi8(low, high)});
+    }
+#else
+    floats(codes, padded, step, [&](int unit, int half, F32 even, F32 odd) { f(unit, half, make_pairs(even, odd)); });
+#endif
+  }
+};
+
+// ---- E4M3: [k][32] bytes
+
+struct E4m3Codes {
+  template <class F>
+  FATHOM_INLINE static void floats(const char* codes, int64_t, int64_t step, F f) {
+    const uint8_t* bytes = reinterpret_cast<const uint8_t*>(codes) + step * 16 * kPanel;
+#pragma GCC unroll 8
+    for (int unit = 0; unit < 8; ++unit, bytes += 2 * kPanel) {
+      f(unit, 0, widen_e4m3(bytes), widen_e4m3(bytes + kPanel));
+      f(unit, 1, widen_e4m3(bytes + 16), widen_e4m3(bytes + kPanel + 16));
+    }
+  }
+  template <class F>
+  FATHOM_INLINE static void pairs(const char* codes, int64_t padded, int64_t step, F f) {
+    floats(codes, padded, step, [&](int unit, int half, F32 even, F32 odd) { f(unit, half, make_pairs(even, odd)); });
+  }
+};
+
+// ---- formats
+
+FATHOM_INLINE F32 load_floats(const char* p) { return load(reinterpret_cast<const float*>(p)); }
+
+struct DecodeFp8 : E4m3Codes {
+  static constexpr WeightFormat kFormat = WeightFormat::kFp8Block;
+  FATHOM_INLINE static F32 scale(const char*, const char* header, int64_t, int64_t half) {
+    return load_floats(header + 64 * half);
+  }
+  FATHOM_INLINE static F32 min(const char*, int64_t, int64_t) { return zero(); }
+};
+struct DecodeInt8Row : ByteCodes {
+  static constexpr WeightFormat kFormat = WeightFormat::kInt8Row;
+  FATHOM_INLINE static F32 scale(const char* head, const char*, int64_t, int64_t half) { return load_floats(head + 64 * half); }
+  FATHOM_INLINE static F32 min(const char*, int64_t, int64_t) { return zero(); }
+};
+// f16 scales [4][32].
+template <WeightFormat kOf, class Codes>
+struct DecodeSimple : Codes {
+  static constexpr WeightFormat kFormat = kOf;
+  FATHOM_INLINE static F32 scale(const char*, const char* header, int64_t group, int64_t half) {
+    return load_f16(header + (group * kPanel + 16 * half) * 2);
+  }
+  FATHOM_INLINE static F32 min(const char* header, int64_t group, int64_t half) {
+    return load_f16(header + ((4 + group) * kPanel + 16 * half) * 2);
+  }
+};
+using DecodeQ8_0 = DecodeSimple<WeightFormat::kQ8_0, ByteCodes>;
+using DecodeQ4_0 = DecodeSimple<WeightFormat::kQ4_0, SmallCodes<4, 8>>;
+using DecodeQ4_1 = DecodeSimple<WeightFormat::kQ4_1, SmallCodes<4, 0>>;
+using DecodeQ5_0 = DecodeSimple<WeightFormat::kQ5_0, SmallCodes<5, 16>>;
+
+struct DecodeQ4_K : SmallCodes<4, 0> {
+  static constexpr WeightFormat kFormat = WeightFormat::kQ4_K;
+  FATHOM_INLINE static F32 scale(const char*, const char* header, int64_t group, int64_t half) {
+    return load_f16(header + 32 * half) * load_u8(header + 128 + group * kPanel + 16 * half);
+  }
+  FATHOM_INLINE static F32 min(const char* header, int64_t group, int64_t half) {
+    return zero() - load_f16(header + 64 + 32 * half) * load_u8(header + 256 + group * kPanel + 16 * half);
+  }
+};
+struct DecodeQ6_K : SmallCodes<6, 32> {
+  static constexpr WeightFormat kFormat = WeightFormat::kQ6_K;
+  FATHOM_INLINE static F32 scale(const char*, const char* header, int64_t group, int64_t half) {
+    return load_f16(header + 32 * half) * load_i8(header + 64 + group * kPanel + 16 * half);
+  }
+  FATHOM_INLINE static F32 min(const char*, int64_t, int64_t) { return zero(); }
+};
+
+}  // namespace fathom::FATHOM_RUNG

@@ -1,0 +1,451 @@
+// One block of C over a weight packed in blocks (block_format.h), for every rung and format. Rows enough to reuse it: a block
+// of a panel (128 k x 32 columns) is widened into L1 once and the micro-kernels run over it; few rows: codes are widened in
+// registers. The order is the same.
+#include "kernels/matmul/gemm_blocks_cpu.h"
+
+#include "kernels/matmul/decode_codes.h"
+#include "kernels/matmul/micro.h"
+#include "kernels/matmul/pack_a.h"
+#include "kernels/matmul/tile_square.h"
+
+namespace fathom::FATHOM_RUNG {
+namespace {
+
+// Up to here codes are widened in registers.
+constexpr int kDirectRows = FATHOM_RUNG_LEVEL >= 2 ? 4 : FATHOM_RUNG_LEVEL == 1 ? 2 : 0;
+constexpr int64_t kAhead = 2048;  // bytes that are fetched before they are needed
+
+template <class T, class U>
+constexpr bool kSame = false;
+template <class T>
+constexpr bool kSame<T, T> = true;
+
+// ---- few rows
+
+struct DirectArgs {
+  const float* a;  // row r at a + r kRowWords; the next block of 128 k a_block words on
+  int64_t a_block;
+  const float* a_sums;  // of the 32 k of a group: [group][a_sums_stride]
+  int64_t a_sums_stride;
+  const char *head, *block;  // of the first panel
+  int64_t panel_bytes;       // to the next
+  int64_t blocks, last_k;    // the last block has last_k k, a multiple of 32
+  float* sums;               // [R][2 P][16]
+  bool resume;
+};
+
+// R rows by P panels.
+template <class Op, class D, int R, int P>
+void direct(const DirectArgs& x) {
+  constexpr BlockLayout kLayout = block_layout(D::kFormat);
+  constexpr int64_t kSteps = kLayout.group / 16;
+  F32 sums[R][2 * P];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < 2 * P; ++v) sums[r][v] = x.resume ? load(x.sums + (r * 2 * P + v) * 16) : zero();
+  const char* block = x.block;
+  const float* a_block = x.a;
+  const float* a_sums = x.a_sums;
+  for (int64_t b = 0; b < x.blocks; ++b) {
+    const int64_t k = b + 1 < x.blocks ? kBlockK : x.last_k;
+    const int64_t groups = (k + kLayout.group - 1) / kLayout.group;
+    for (int64_t group = 0; group < groups; ++group) {
+      F32 acc[R][2 * P];
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < 2 * P; ++v) acc[r][v] = zero();
+      const int64_t end = least((group + 1) * kSteps, k / 16);
+      for (int64_t step = group * kSteps; step < end; ++step) {
+        const float* a = a_block + step * (kSame<Op, DotPairs> ? 8 : 16);
+#pragma GCC unroll 2
+        for (int p = 0; p < P; ++p) {
+          const char* codes = block + p * x.panel_bytes + kLayout.header;
+#pragma GCC unroll 8
+          for (int64_t i = 0; i < 2 * kLayout.code_bits; i += 2)  // 64 bytes each
+            prefetch(codes + step * 4 * kLayout.code_bits * 16 + i * 32 + kAhead);
+          if constexpr (kSame<Op, DotPairs>) {
+            D::pairs(codes, k, step, [&](int unit, int half, Pairs column) {
+#pragma GCC unroll 4
+              for (int r = 0; r < R; ++r) {
+                uint32_t pair;
+                __builtin_memcpy(&pair, a + r * Op::kRowWords + unit, sizeof pair);
+                acc[r][2 * p + half] = dot2(set1_pairs(pair), column, acc[r][2 * p + half]);
+              }
+            });
+          } else {
+            D::floats(codes, k, step, [&](int unit, int half, F32 even, F32 odd) {
+#pragma GCC unroll 4
+              for (int r = 0; r < R; ++r) {
+                const float* pair = a + r * Op::kRowWords + 2 * unit;
+                acc[r][2 * p + half] = fma(set1(pair[1]), odd, fma(set1(pair[0]), even, acc[r][2 * p + half]));
+              }
+            });
+          }
+        }
+      }
+#pragma GCC unroll 4
+      for (int v = 0; v < 2 * P; ++v) {
+        const char* header = block + v / 2 * x.panel_bytes;
+        const F32 scale = D::scale(x.head + v / 2 * x.panel_bytes, header, group, v % 2);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) sums[r][v] = fma(acc[r][v], scale, sums[r][v]);
+        if constexpr (kLayout.has_min) {
+          const F32 min = D::min(header, group, v % 2);
+#pragma GCC unroll 4
+          for (int r = 0; r < R; ++r) sums[r][v] = fma(set1(a_sums[group * x.a_sums_stride + r]), min, sums[r][v]);
+        }
+      }
+    }
+    block += kLayout.header + k * kPanel * kLayout.code_bits / 8;
+    a_block += x.a_block;
+    a_sums += groups * x.a_sums_stride;
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < 2 * P; ++v) store(x.sums + (r * 2 * P + v) * 16, sums[r][v]);
+}
+
+// ---- a block of a panel, widened
+
+// k (a multiple of 32) by 32 columns as floats [k][32] or pairs [k/2][32], and its scales and minima [group][32].
+using WidenBlock = void (*)(const char* head, const char* block, int64_t k, char* codes, float* scales, float* mins);
+
+template <class D, bool kPairs>
+void widen(const char* head, const char* block, int64_t k, char* out, float* scales, float* mins) {
+  constexpr BlockLayout kLayout = block_layout(D::kFormat);
+  const char* codes = block + kLayout.header;
+  for (int64_t step = 0; step < k / 16; ++step) {
+    char* at = out + step * 8 * kPanelRow * (kPairs ? 1 : 2);
+    if constexpr (kPairs)
+      D::pairs(codes, k, step, [&](int unit, int half, Pairs x) { store_pairs(at + unit * kPanelRow + half * 64, x); });
+    else
+      D::floats(codes, k, step, [&](int unit, int half, F32 even, F32 odd) {
+        store(reinterpret_cast<float*>(at + 2 * unit * kPanelRow + half * 64), even);
+        store(reinterpret_cast<float*>(at + (2 * unit + 1) * kPanelRow + half * 64), odd);
+      });
+  }
+  const int64_t groups = (k + kLayout.group - 1) / kLayout.group;
+  for (int64_t group = 0; group < groups; ++group)
+    for (int64_t half = 0; half < 2; ++half) {
+      store(scales + group * kPanel + 16 * half, D::scale(head, block, group, half));
+      if constexpr (kLayout.has_min) store(mins + group * kPanel + 16 * half, D::min(block, group, half));
+    }
+}
+
+// ---- many rows
+
+struct GroupArgs {
+  const float* a;
+  const char* b;               // floats or pairs, 128 bytes a unit
+  const float *scales, *mins;  // [group][32] from the micro-tile's first column; mins null where there are none
+  const float* a_sums;         // [group][a_sums_stride]
+  int64_t a_sums_stride;
+  int64_t groups, units, last_units;  // units of k or pairs of k in a group
+  float* sums;                        // [R][V][16]
+  bool resume;
+  const char* b_ahead;  // this micro-tile's part of the next packed block, to be fetched meanwhile: b_step bytes a unit
+  int64_t b_step;
+};
+
+// The chain of each group from zero, scaled into the sums.
+template <class Op, int R, int V>
+void micro_groups(const GroupArgs& x) {
+  const float* a = x.a;
+  const char* b = x.b;
+  float* const sums = x.sums;
+  // The next micro-tile of A, about a line for each word of a row, comes from L2: fetched meanwhile.
+  const char* a_ahead = reinterpret_cast<const char*>(a + R * Op::kRowWords);
+  const char* b_ahead = x.b_ahead;
+  const int64_t b_step = x.b_step;
+  for (int64_t group = 0; group < x.groups; ++group) {
+    F32 acc[R][V];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) acc[r][v] = zero();
+    const int64_t units = group + 1 < x.groups ? x.units : x.last_units;
+    for (int64_t u = 0; u < units; ++u, ++a, b += kPanelRow) {
+      __builtin_prefetch(a_ahead, 0, 3);
+      __builtin_prefetch(b_ahead, 0, 3);
+      a_ahead += R * Op::kRowWords * 4 / (kBlockK / Op::kUnitK);
+      b_ahead += b_step;
+      if constexpr (kSame<Op, DotPairs>) {
+        Pairs column[V];
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) column[v] = load_pairs(b + v * 64);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          uint32_t pair;
+          __builtin_memcpy(&pair, a + r * Op::kRowWords, sizeof pair);
+          const Pairs row = set1_pairs(pair);
+#pragma GCC unroll 8
+          for (int v = 0; v < V; ++v) acc[r][v] = dot2(row, column[v], acc[r][v]);
+        }
+      } else {
+        F32 column[V];
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) column[v] = load_floats(b + v * 64);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          const F32 row = set1(a[r * Op::kRowWords]);
+#pragma GCC unroll 8
+          for (int v = 0; v < V; ++v) acc[r][v] = fma(row, column[v], acc[r][v]);
+        }
+      }
+    }
+    const bool resume = x.resume || group > 0;
+    const float* a_sums = x.a_sums + group * x.a_sums_stride;
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      const F32 scale = load(x.scales + group * kPanel + v * 16);
+      if (x.mins) {
+        const F32 min = load(x.mins + group * kPanel + v * 16);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          float* sum = sums + (r * V + v) * 16;
+          store(sum, fma(set1(a_sums[r]), min, fma(acc[r][v], scale, resume ? load(sum) : zero())));
+        }
+      } else {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          float* sum = sums + (r * V + v) * 16;
+          store(sum, fma(acc[r][v], scale, resume ? load(sum) : zero()));
+        }
+      }
+    }
+  }
+}
+
+using MicroGroups = void (*)(const GroupArgs&);
+template <class Op, int R>
+MicroGroups pick_groups(int rows) {
+  if constexpr (R == 0) {
+    return nullptr;
+  } else {
+    return rows == R ? micro_groups<Op, R, kMinVectors> : pick_groups<Op, R - 1>(rows);
+  }
+}
+
+// ---- the formats
+
+using Direct = void (*)(const DirectArgs&);
+struct FormatKernels {
+  WidenBlock floats, pairs;
+  Direct direct_f32[5], direct_dot[5];  // by rows; two panels at once where it is one row
+};
+constexpr int direct_panels(int64_t rows) { return rows == 1 ? 2 : 1; }
+
+template <class D>
+constexpr FormatKernels format_kernels() {
+  FormatKernels k = {widen<D, false>, widen<D, true>, {}, {}};
+#if FATHOM_RUNG_LEVEL >= 1
+  k.direct_f32[1] = direct<FmaF32, D, 1, 2>;
+  k.direct_f32[2] = direct<FmaF32, D, 2, 1>;
+#endif
+#if FATHOM_RUNG_LEVEL >= 2
+  k.direct_f32[3] = direct<FmaF32, D, 3, 1>;
+  k.direct_f32[4] = direct<FmaF32, D, 4, 1>;
+#endif
+#if FATHOM_RUNG_LEVEL >= 3
+  k.direct_dot[1] = direct<DotPairs, D, 1, 2>;
+  k.direct_dot[2] = direct<DotPairs, D, 2, 1>;
+  k.direct_dot[3] = direct<DotPairs, D, 3, 1>;
+  k.direct_dot[4] = direct<DotPairs, D, 4, 1>;
+#endif
+  return k;
+}
+constexpr FormatKernels kFormats[kWeightFormats] = {
+    {},
+    format_kernels<DecodeFp8>(),
+    format_kernels<DecodeInt8Row>(),
+    format_kernels<DecodeQ8_0>(),
+    format_kernels<DecodeQ4_0>(),
+    format_kernels<DecodeQ4_1>(),
+    format_kernels<DecodeQ5_0>(),
+    format_kernels<DecodeQ4_K>(),
+    format_kernels<DecodeQ6_K>(),
+};
+
+const char* panel_of(const GemmTile& t, int64_t panel) { return t.packed + (t.panel0 + panel) * t.panel_bytes; }
+const char* block_of(const GemmTile& t, const char* panel, int64_t k0) {
+  return panel + block_layout(t.weight_format).head + k0 / kBlockK * block_bytes(t.weight_format, kBlockK);
+}
+
+// Sums over the 32 k of each group of the block's rows of A: [group][t.rows]. The sum of the even and the odd k of pairs, or of
+// the two halves of 32 floats, by the lanes' tree.
+template <bool kPairs>
+void sum_groups(const GemmTile& t, const void* a, int64_t row_words, int64_t ks, int64_t ke, float* sums) {
+  for (int64_t k0 = ks; k0 < ke; k0 += 32, sums += t.rows) {
+    const int64_t block = (k0 - ks) / kBlockK, at = k0 % kBlockK;
+    for (int64_t m = 0; m < t.rows; ++m) {
+      const float* row = static_cast<const float*>(a) + (block * t.rows + m) * row_words + (kPairs ? at / 2 : at);
+      if constexpr (kPairs) {
+        const Pairs x = load_pairs(row);
+        sums[m] = reduce_add(even(x) + odd(x));
+      } else {
+        sums[m] = reduce_add(load(row) + load(row + 16));
+      }
+    }
+  }
+}
+
+template <class Op, bool kRound>
+void tile_blocks(const GemmTile& t) {
+  constexpr bool kPairs = kSame<Op, DotPairs>;
+  const BlockLayout layout = block_layout(t.weight_format);
+  const FormatKernels& format = kFormats[static_cast<int>(t.weight_format)];
+  const int64_t micros = (t.rows + kMaxRows - 1) / kMaxRows, small = t.rows / micros, large = t.rows % micros;
+  const int64_t k_end = padded_k(t.k);
+  const Direct direct = t.rows <= kDirectRows ? (kPairs ? format.direct_dot : format.direct_f32)[t.rows] : nullptr;
+  char* codes = t.b_scratch;
+  float* scales = reinterpret_cast<float*>(t.b_scratch + kBlockCodesBytes);
+  float* mins = scales + 8 * kPanel;
+  float* a_sums = reinterpret_cast<float*>(t.b_scratch + kBlockScratchBytes);
+  for (int64_t ks = 0; ks < k_end; ks += t.super_k) {
+    const int64_t ke = least(k_end, ks + t.super_k);
+    pack_a<Op, kRound>(t, micros, ks, ke, t.k);
+    if (layout.has_min) sum_groups<kPairs>(t, t.a_scratch, Op::kRowWords, ks, ke, a_sums);
+    int64_t slot = 0;
+    for (int64_t panel = 0; panel < t.panels;) {
+      const int64_t first_slot = t.super_k >= k_end ? 0 : slot;
+      const int64_t column = (t.panel0 + panel) * kPanel;
+      const char* head = panel_of(t, panel);
+      if (direct) {
+        const int64_t wanted = direct_panels(t.rows);
+        // A last panel on its own: its sums are computed twice, and once thrown away.
+        const int64_t together = least(wanted, t.panels - panel);
+        DirectArgs x;
+        x.a = reinterpret_cast<const float*>(t.a_scratch);
+        x.a_block = t.rows * Op::kRowWords;
+        x.a_sums = a_sums;
+        x.a_sums_stride = t.rows;
+        x.head = head;
+        x.block = block_of(t, head, ks);
+        x.panel_bytes = together < wanted ? 0 : t.panel_bytes;
+        x.blocks = (ke - ks + kBlockK - 1) / kBlockK;
+        x.last_k = ke - ks - (x.blocks - 1) * kBlockK;
+        x.sums = t.partial + first_slot * kMaxVectors * 16;
+        x.resume = ks > 0;
+        direct(x);
+        const int64_t columns = least(together * kPanel, t.n - column);
+        if (ke == k_end) finish_rows(t, t.m0, t.rows, column, columns, x.sums, wanted * kPanel);
+        panel += together;
+        slot += 1;
+        continue;
+      }
+      for (int64_t k0 = ks; k0 < ke; k0 += kBlockK) {
+        const int64_t k = least(ke, k0 + kBlockK) - k0;
+        (kPairs ? format.pairs : format.floats)(head, block_of(t, head, k0), k, codes, scales, mins);
+        for (int64_t part = 0; part < 2 / kMinVectors; ++part) {
+          int64_t m = 0;
+          for (int64_t i = 0; i < micros; ++i) {
+            const int rows = static_cast<int>(small + (i < large));
+            GroupArgs x;
+            x.a = reinterpret_cast<const float*>(t.a_scratch) + ((k0 - ks) / kBlockK * t.rows + m) * Op::kRowWords;
+            x.b = codes + part * 64;
+            x.scales = scales + part * 16;
+            x.mins = layout.has_min ? mins + part * 16 : nullptr;
+            x.a_sums = a_sums + (k0 - ks) / 32 * t.rows + m;
+            x.a_sums_stride = t.rows;
+            x.groups = (k + layout.group - 1) / layout.group;
+            x.units = layout.group / Op::kUnitK;
+            x.last_units = k / Op::kUnitK - (x.groups - 1) * x.units;
+            x.sums = t.partial + (first_slot + part * micros + i) * kMaxVectors * 16;
+            x.resume = k0 > 0;
+            const int64_t turn = part * micros + i, turns = micros * 2 / kMinVectors, units = kBlockK / Op::kUnitK;
+            x.b_step = block_bytes(t.weight_format, kBlockK) / (turns * units) + 1;
+            x.b_ahead = block_of(t, head, k0 + kBlockK) + turn * units * x.b_step;
+            pick_groups<Op, kMaxRows>(rows)(x);
+            if (k0 + kBlockK >= k_end) {
+              const int64_t at = column + part * 16, columns = least(kMinVectors * 16, t.n - at);
+              if (columns > 0) finish_rows(t, t.m0 + m, rows, at, columns, x.sums, kMinVectors * 16);
+            }
+            m += rows;
+          }
+        }
+      }
+      slot += micros * 2 / kMinVectors;
+      ++panel;
+    }
+  }
+}
+
+}  // namespace
+
+void gemm_blocks_f32(const GemmTile& t) { tile_blocks<FmaF32, false>(t); }
+void gemm_blocks_widen(const GemmTile& t) { tile_blocks<FmaF32, true>(t); }
+void gemm_blocks_dot(const GemmTile& t) { tile_blocks<DotPairs, true>(t); }
+
+// 32 x 32 of C: the tiles of a group start from zero, are stored, and go scaled into the sums. A tile step takes 32 k: where a
+// group has 16, the other half of B is zeros.
+void gemm_blocks_tiles(const GemmTile& t) {
+  Tiles tiles;
+  const BlockLayout layout = block_layout(t.weight_format);
+  const FormatKernels& format = kFormats[static_cast<int>(t.weight_format)];
+  const int64_t micros = (t.rows + kTileRows - 1) / kTileRows, k_end = padded_k(t.k);
+  int64_t configured = 0;
+  const bf16* a_scratch = reinterpret_cast<const bf16*>(t.a_scratch);
+  char* codes = t.b_scratch;
+  float* scales = reinterpret_cast<float*>(t.b_scratch + kBlockCodesBytes);
+  float* mins = scales + 8 * kPanel;
+  float* a_sums = reinterpret_cast<float*>(t.b_scratch + kBlockScratchBytes);
+  alignas(64) float chain[kTileRows * kPanel];
+  for (int64_t ks = 0; ks < k_end; ks += t.super_k) {
+    const int64_t ke = least(k_end, ks + t.super_k);
+    pack_tile_rows(t, ks, ke);
+    if (layout.has_min) sum_groups<true>(t, a_scratch, kTileStride / 2, ks, ke, a_sums);
+    for (int64_t p = 0; p < t.panels; ++p) {
+      const int64_t column = (t.panel0 + p) * kPanel, columns = least(kPanel, t.n - column);
+      const int64_t first_slot = t.super_k >= k_end ? 0 : p * micros;
+      const char* head = panel_of(t, p);
+      for (int64_t k0 = ks; k0 < ke; k0 += kBlockK) {
+        const int64_t k = least(ke, k0 + kBlockK) - k0;
+        const int64_t groups = (k + layout.group - 1) / layout.group;
+        format.pairs(head, block_of(t, head, k0), k, codes, scales, mins);
+        if (layout.group == 16) {  // spread from behind: group g to 16 rows of pairs of its own
+          constexpr int64_t kHalf = 8 * kPanelRow;
+          for (int64_t g = groups - 1; g >= 0; --g) {
+            char* step = codes + g * 2 * kHalf;
+            __builtin_memmove(step + g % 2 * kHalf, codes + g * kHalf, kHalf);
+            __builtin_memset(step + (1 - g % 2) * kHalf, 0, kHalf);
+          }
+        }
+        for (int64_t i = 0; i < micros; ++i) {
+          const int64_t m = i * kTileRows, rows = least(kTileRows, t.rows - m);
+          if (configured != rows) configure_square(tiles, configured = rows);
+          const bf16* a = a_scratch + ((k0 - ks) / kBlockK * t.rows + m) * kTileStride;
+          float* sums = t.partial + (first_slot + i) * kTileRows * kPanel;
+          for (int64_t g = 0; g < groups; ++g) {
+            zero_square(tiles, rows);
+            const int64_t at = g * layout.group;
+            if (layout.group == 16)
+              multiply_square(tiles, a + at / 32 * 32, codes + g * 16 * kPanelRow, 1, rows);
+            else
+              multiply_square(tiles, a + at, codes + at / 2 * kPanelRow, (least(k, at + layout.group) - at) / 32, rows);
+            store_square(tiles, rows, chain);
+            const bool resume = k0 > 0 || g > 0;
+            for (int j = 0; j < 2; ++j) {
+              const F32 scale = load(scales + g * kPanel + j * 16);
+              for (int64_t r = 0; r < rows; ++r) {
+                float* sum = sums + r * kPanel + j * 16;
+                F32 x = fma(load(chain + r * kPanel + j * 16), scale, resume ? load(sum) : zero());
+                if (layout.has_min) {
+                  const float a_sum = a_sums[((k0 - ks + at) / 32) * t.rows + m + r];
+                  x = fma(set1(a_sum), load(mins + g * kPanel + j * 16), x);
+                }
+                store(sum, x);
+              }
+            }
+          }
+          if (k0 + kBlockK >= k_end) finish_rows(t, t.m0 + m, rows, column, columns, sums, kPanel);
+        }
+      }
+    }
+  }
+  tiles.release();
+}
+
+}  // namespace fathom::FATHOM_RUNG

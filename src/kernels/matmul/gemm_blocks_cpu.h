@@ -1,0 +1,12 @@
+// The tile kernels over weights that are packed in blocks: gemm_blocks_cpu.cpp, one a form of arithmetic. For *_cpu.cpp files.
+#pragma once
+#include "kernels/matmul/kernel.h"
+
+namespace fathom::FATHOM_RUNG {
+
+void gemm_blocks_f32(const GemmTile& t);
+void gemm_blocks_widen(const GemmTile& t);  // A rounded to bf16
+void gemm_blocks_dot(const GemmTile& t);
+void gemm_blocks_tiles(const GemmTile& t);
+
+}  // namespace fathom::FATHOM_RUNG
