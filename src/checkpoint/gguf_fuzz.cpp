@@ -20,8 +20,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         dequantize_row(entry.type, file.data(entry) + r * entry.row_bytes(), entry.row_size(), row.data());
     }
     try {
-      if (const auto files = tokenizer_from_gguf(file))
-        Tokenizer::from_text(files->tokenizer_json, files->tokenizer_config, "fuzz");
+      if (const auto files = tokenizer_from_gguf(file)) {
+        const auto tokenizer = Tokenizer::from_text(files->tokenizer_json, files->tokenizer_config, "fuzz", files->scores);
+        tokenizer.decode(tokenizer.encode("the thing  \u4F60<s>", Tokenizer::Specials::kRecognise));
+      }
     } catch (const Error&) {
     }
     const GgufModel model = GgufModel::from_file(std::make_shared<const GgufFile>(file));

@@ -63,6 +63,11 @@ void GgufMetadata::i32s(const std::string& key, const std::vector<int32_t>& valu
   for (const int32_t value : values) append_number(bytes, value);
   put(key, GgufKind::kArray, std::move(bytes));
 }
+void GgufMetadata::f32s(const std::string& key, const std::vector<float>& values) {
+  std::string bytes = array_head(GgufKind::kF32, values.size());
+  for (const float value : values) append_number(bytes, value);
+  put(key, GgufKind::kArray, std::move(bytes));
+}
 void GgufMetadata::copy(const std::string& key, const GgufValue& value) {
   CHECK(!has(key) && "metadata keys are unique");
   pairs_.emplace_back(key, encoded_value(value));

@@ -18,6 +18,7 @@ class GgufMetadata {
   void string(const std::string& key, std::string_view value);
   void strings(const std::string& key, const std::vector<std::string>& values);
   void i32s(const std::string& key, const std::vector<int32_t>& values);
+  void f32s(const std::string& key, const std::vector<float>& values);
   void copy(const std::string& key, const GgufValue& value);  // as it stands in a file
   bool has(const std::string& key) const;
   void append(const GgufMetadata& other);  // keys that are not here yet

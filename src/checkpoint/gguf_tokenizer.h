@@ -12,8 +12,11 @@ namespace fathom {
 struct TokenizerFiles {
   std::string tokenizer_json, tokenizer_config;  // contents; empty where there is none
   std::string chat_template;                     // Jinja source, empty where none
+  std::vector<float> scores = {};  // of model llama, by id: what decides between merges (TokenizerSpec); else empty
 };
-// From tokenizer.huggingface.json where the file has it, else from tokenizer.ggml.* (model gpt2: byte-level BPE).
+// From tokenizer.huggingface.json where the file has it, else from tokenizer.ggml.* (model gpt2: byte-level BPE; model llama:
+// SentencePiece's BPE, whose tokenizer_json gives llama.cpp's ids together with the scores, and without them too but where
+// two ways to the same token overlap).
 // Nothing where the file has no tokenizer. Error (usage) naming the key that is not supported.
 std::optional<TokenizerFiles> tokenizer_from_gguf(const GgufFile& file);
 

@@ -61,7 +61,7 @@ std::optional<Tokenizer> ModelFiles::tokenizer() const {
   }
   const TokenizerFiles files = tokenizer_files();
   if (files.tokenizer_json.empty()) return std::nullopt;
-  return Tokenizer::from_text(files.tokenizer_json, files.tokenizer_config, path_);
+  return Tokenizer::from_text(files.tokenizer_json, files.tokenizer_config, path_, files.scores);
 }
 
 const GgufModel& ModelFiles::gguf() const {

@@ -56,7 +56,9 @@ Normalizer::Result Normalizer::apply(std::string_view text, bool continues, int6
           if (!(char_class(next_code_point(p)) & kSpace)) break;
           begin = static_cast<size_t>(p - out.text.data());
         }
-        out.cut_left |= begin > 0;
+        // Of a character that a step before took apart (U+1FCD begins with a blank then) something is left.
+        const char* first = text.data();
+        out.cut_left |= begin > 0 && (char_class(next_code_point(first)) & kSpace) != 0;
         out.text = out.text.substr(begin, end - begin);
         break;
       }

@@ -32,7 +32,7 @@ int check_folders(const std::string& root, bool print) {
   int good = 0;
   for (const std::string& name : list_directory(root)) {
     const std::string folder = root + "/" + name;
-    if (!file_exists(folder + "/encodings.jsonl")) continue;
+    if (!file_exists(folder + "/encodings.jsonl") || !file_exists(folder + "/tokenizer.json")) continue;
     const Tokenizer tokenizer = Tokenizer::from_directory(folder);
     std::map<std::string, Count> counts;
     const std::string lines = read_file(folder + "/encodings.jsonl");
