@@ -70,6 +70,28 @@ TEST(ConvertProgram, NeedsLittleMemory) {
   EXPECT_EQ(crc32_of_file(folder / "back/model.safetensors"), crc32_of_file(folder / "model/model.safetensors"));
 }
 
+// Weights are packed out of the mapped file: the program's own memory is one copy of them (220 MB) and a tenth, beside what it
+// takes for a model of no size; an unpacked copy would need 220 MB more.
+TEST(ConvertProgram, LoadingTakesOneCopyOfTheWeights) {
+#ifdef FATHOM_SANITIZED
+  GTEST_SKIP() << "the sanitizer's own memory is beyond the limit";
+#endif
+  TestFolder folder;
+  write_large_model(folder / "model");
+  const auto limit = [] {
+    constexpr rlim_t kLimit = (rlim_t{220} + 22 + 32) << 20;
+    const rlimit data = {kLimit, kLimit};
+    ::setrlimit(RLIMIT_DATA, &data);
+  };
+  std::string out;
+  EXPECT_EQ(run(folder,
+                {"generate", folder / "model", "--prompt-ids", "1,2,3", "--max-tokens", "1", "--temperature", "0",
+                 "--ignore-eos", "--dtype", "bf16", "--json"},
+                &out, limit),
+            0);
+  EXPECT_GT(parse_json(out, "generate").at("packing_seconds").get<double>(), 0);
+}
+
 // Killed at any moment and started again: at the end the bytes are those of an undisturbed conversion.
 TEST(ConvertProgram, GoesOnAfterKills) {
   TestFolder folder;

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/check.h"
 #include "base/error.h"
 
 namespace fathom {
@@ -343,6 +344,17 @@ std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
   if (data == MAP_FAILED) fail_read("map", path, errno);
   mapped->data_ = static_cast<const std::byte*>(data);
   return mapped;
+}
+std::shared_ptr<void> MappedFile::lend(const std::byte* begin, int64_t bytes) {
+  constexpr int64_t kWorthwhile = 256 << 10;  // less is not worth a system call
+  if (bytes < kWorthwhile) return shared_from_this();
+  CHECK(begin >= data_ && bytes <= size_ - (begin - data_));
+  const int64_t page = ::sysconf(_SC_PAGESIZE);
+  const int64_t first = (begin - data_ + page - 1) / page * page, last = (begin - data_ + bytes) / page * page;
+  return {const_cast<std::byte*>(begin), [self = shared_from_this(), first, last](void*) {
+            if (last > first)
+              ::madvise(const_cast<std::byte*>(self->data_) + first, static_cast<size_t>(last - first), MADV_DONTNEED);
+          }};
 }
 MappedFile::~MappedFile() {
   if (data_) ::munmap(const_cast<std::byte*>(data_), static_cast<size_t>(size_));

@@ -49,9 +49,12 @@ void remove_stale_temporaries(const std::string& directory);
 uint32_t crc32_of_file(const std::string& path);
 
 // A read-only memory map of a whole file.
-class MappedFile {
+class MappedFile : public std::enable_shared_from_this<MappedFile> {
  public:
   static std::shared_ptr<MappedFile> open(const std::string& path);
+  // Keeps the map alive; when the last copy goes, this process gives back the pages of these bytes. The system's page cache
+  // keeps them, and reading them again is always right.
+  std::shared_ptr<void> lend(const std::byte* begin, int64_t bytes);
   ~MappedFile();
   std::span<const std::byte> bytes() const { return {data_, static_cast<size_t>(size_)}; }
   const std::string& path() const { return path_; }

@@ -55,7 +55,10 @@ class GgufFile {
   const std::vector<Entry>& entries() const { return entries_; }  // in file order
   const Entry* find(const std::string& name) const;
   const std::byte* data(const Entry& entry) const { return data_.data() + entry.offset; }
-  std::shared_ptr<void> keep_alive() const { return file_; }  // null for from_bytes()
+  // What a view of these bytes of tensors holds (MappedFile::lend); null for from_bytes().
+  std::shared_ptr<void> lend(const std::byte* begin, int64_t bytes) const {
+    return file_ ? file_->lend(begin, bytes) : nullptr;
+  }
   int64_t data_bytes() const { return static_cast<int64_t>(data_.size()); }
 
   const std::vector<std::pair<std::string, GgufValue>>& metadata() const { return metadata_; }

@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
+#include "checkpoint/stored_weights.h"
 
 namespace fathom {
 namespace {
@@ -56,30 +57,35 @@ void check_copies(const GgufModel& source) {
 
 }  // namespace
 
-Decoder load_gguf_model(const GgufModel& source, const Numerics& numerics) {
+Decoder read_gguf_model(const GgufModel& source, const Numerics& numerics) {
   check_copies(source);
   const DType dtype = compute_dtype(numerics.compute);
   Decoder model(source.config(), numerics);
+  const auto originals = [&] {  // copies share their original's memory (decoder.h): the original is read
+    std::vector<NamedTensor> list = model.named_tensors();
+    std::erase_if(list, [&](const NamedTensor& t) { return !published_original(t.name, source.config()).empty(); });
+    return list;
+  };
+  attach_stored_weights(model, originals(), [&](const NamedTensor& t) -> std::optional<WeightPart> {
+    if (!source.is_stored_plain(t.name)) return std::nullopt;
+    return WeightPart{source.read(t.name), {}, 0, false};
+  });
   model.allocate(dtype);
-  std::vector<NamedTensor> wanted = model.named_tensors();
+  const std::vector<NamedTensor> wanted = originals();
   std::set<std::string> there;
   bool quantised = false;
   for (const auto& t : source.tensors()) {
     there.insert(t.name);
     quantised |= ggml_type_info(source.stored_type(t.name)).block > 1;
   }
-  // Copies share their original's memory (decoder.h): the original is read.
-  std::erase_if(wanted, [&](const NamedTensor& t) { return !published_original(t.name, source.config()).empty(); });
   for (const NamedTensor& t : wanted) CHECK(there.count(t.name) && "named_tensors() and published_tensors() agree");
   if (quantised)
     log_info("'" + source.file().path() + "' (" + source.summary() + "): quantised tensors are expanded to " +
              std::string(dtype_name(dtype)) + " in memory");
   parallel_for(static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      source.read_into(wanted[static_cast<size_t>(i)].name, wanted[static_cast<size_t>(i)].value);
+      if (const NamedTensor& t = wanted[static_cast<size_t>(i)]; t.value.defined()) source.read_into(t.name, t.value);
   });
-  model.prepack();
-  model.drop_values_after_prepack();
   return model;
 }
 

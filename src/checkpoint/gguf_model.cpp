@@ -169,6 +169,10 @@ GgufModel GgufModel::from_file(std::shared_ptr<const GgufFile> file) {
 }
 
 GgmlType GgufModel::stored_type(const std::string& published) const { return source_of(published).type(); }
+bool GgufModel::is_stored_plain(const std::string& published) const {
+  const Source source = source_of(published);
+  return source.main && is_plain(source.main->type) && source.permuted_dim == 0;
+}
 DType GgufModel::dtype(const std::string& published) const { return dtype_of(stored_type(published)); }
 
 Tensor GgufModel::read(const std::string& published) const {
@@ -176,11 +180,11 @@ Tensor GgufModel::read(const std::string& published) const {
   const PublishedTensor& tensor = tensors_[by_name_.at(published)];
   const Shape shape{std::span<const int64_t>(tensor.shape)};
   const DType dtype = dtype_of(source.type());
-  if (source.main && is_plain(source.main->type) && source.permuted_dim == 0) {
+  if (is_stored_plain(published)) {
     const int64_t skip = source.first_row * source.main->row_bytes();
     std::byte* at = const_cast<std::byte*>(file_->data(*source.main)) + skip;
     if (reinterpret_cast<uintptr_t>(at) % static_cast<uintptr_t>(dtype_bytes(dtype)) == 0)
-      return Tensor::wrap(at, shape, dtype, file_->keep_alive());
+      return Tensor::wrap(at, shape, dtype, file_->lend(at, shape.numel() * dtype_bytes(dtype)));
   }
   Tensor to = Tensor::empty(shape, dtype);
   read_into(published, to);

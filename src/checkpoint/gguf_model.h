@@ -25,6 +25,8 @@ class GgufModel {
   const ModelConfig& config() const { return config_; }
   const std::vector<PublishedTensor>& tensors() const { return tensors_; }
   GgmlType stored_type(const std::string& published) const;
+  // Whether read() is a view of the file: as F32, F16 or BF16 in the published order of rows.
+  bool is_stored_plain(const std::string& published) const;
   // What read() gives: F32, F16 and BF16 as stored, all else F32.
   DType dtype(const std::string& published) const;
   Tensor read(const std::string& published) const;  // contiguous; one tensor's memory, or a view of the file

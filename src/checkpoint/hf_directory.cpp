@@ -16,6 +16,7 @@
 #include "checkpoint/gguf_load.h"
 #include "checkpoint/published_tensors.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/stored_weights.h"
 
 namespace fathom {
 namespace {
@@ -23,6 +24,8 @@ namespace {
 bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
+
+constexpr char kTokenTable[] = "model.embed_tokens.weight";
 
 // "'a', 'b' and 5 more"
 std::string some_of(const std::vector<std::string>& names) {
@@ -65,7 +68,8 @@ void read_tensor(Tensor to, const Tensor& from) {
 void check_memory(Decoder& model, DType dtype, const std::string& directory) {
   double need = 0;
   for (const Parameter* p : model.parameters())
-    need += static_cast<double>(p->shape.numel()) * (p->stored.empty() ? static_cast<double>(dtype_bytes(dtype)) : 1.03);
+    need += static_cast<double>(p->shape.numel()) *
+            (!p->stored.empty() && p->stored[0].is_fp8() ? 1.03 : static_cast<double>(dtype_bytes(dtype)));
   const double have = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   if (have > 0 && need > have)
     fail("checkpoint", "the weights of '" + directory + "' need " + format_bytes(need) + " as " +
@@ -89,41 +93,21 @@ void check_quantization(const ModelFiles& files) {
                  "; read is [128, 128]");
 }
 
-// Parameters whose parts stand in FP8 blocks get them as the files hold them: they are packed from there. The parts of one
-// Parameter are computed together, so all are of one kind. All of `wanted` is in the files, with its shape.
-void attach_fp8_blocks(Decoder& model, const std::vector<NamedTensor>& wanted, const SafetensorsDirectory& files) {
-  std::map<const Parameter*, std::vector<const NamedTensor*>> parts;
+// The parts of one Parameter are computed together: either all are in FP8 blocks, or none.
+void check_kinds(const std::vector<NamedTensor>& wanted, const SafetensorsDirectory& files) {
+  std::map<const Parameter*, const NamedTensor*> in_blocks;
+  const auto located = [&](const NamedTensor& t) -> const Located& { return files.tensors().at(t.name); };
   for (const NamedTensor& t : wanted)
-    if (t.owner) parts[t.owner].push_back(&t);
-  for (Parameter* p : model.parameters()) {
-    const auto named = parts.find(p);
-    if (named == parts.end()) continue;
-    const auto located = [&](const NamedTensor* t) -> const Located& { return files.tensors().at(t->name); };
-    const auto in_blocks = [&](const NamedTensor* t) { return located(t).entry->dtype == DType::kF8E4M3; };
-    const auto first = std::find_if(named->second.begin(), named->second.end(), in_blocks);
-    if (first == named->second.end()) continue;
-    std::vector<WeightPart> stored(named->second.size());
-    for (const NamedTensor* t : named->second) {
-      if (!in_blocks(t))
-        fail_usage("checkpoint", "tensor '" + t->name + "' in " + located(t).file->path() + " has type " +
-                                     std::string(dtype_name(located(t).entry->dtype)) + ", but '" + (*first)->name +
-                                     "', which is computed together with it, is F8_E4M3; both must be of one kind");
-      stored[static_cast<size_t>(t->part)] = {located(t).tensor(), fp8_scales(files, t->name).tensor(), 0, false};
-    }
-    p->stored = std::move(stored);
-  }
+    if (t.owner && located(t).entry->dtype == DType::kF8E4M3) in_blocks.emplace(t.owner, &t);
+  for (const NamedTensor& t : wanted)
+    if (const auto it = in_blocks.find(t.owner); it != in_blocks.end() && located(t).entry->dtype != DType::kF8E4M3)
+      fail_usage("checkpoint", "tensor '" + t.name + "' in " + located(t).file->path() + " has type " +
+                                   std::string(dtype_name(located(t).entry->dtype)) + ", but '" + it->second->name +
+                                   "', which is computed together with it, is F8_E4M3; both must be of one kind");
 }
 
-}  // namespace
-
-Decoder load_model(const ModelFiles& model_files, const Numerics& numerics, bool training) {
+Decoder read_directory(const ModelFiles& model_files, const Numerics& numerics, bool training) {
   const std::string& directory = model_files.path();
-  if (model_files.is_gguf()) {
-    if (training)
-      fail_usage("checkpoint",
-                 "'" + directory + "' is a GGUF file; training needs a Hugging Face directory: fathom convert makes one");
-    return load_gguf_model(model_files.gguf(), numerics);
-  }
   const ModelConfig& config = model_files.config();
   const SafetensorsDirectory& files = model_files.tensors();
   const auto& tensors = files.tensors();
@@ -162,7 +146,13 @@ Decoder load_model(const ModelFiles& model_files, const Numerics& numerics, bool
                    (missing[0].find("layers." + std::to_string(config.num_hidden_layers) + ".") != std::string::npos
                         ? "; without MTP weights set num_nextn_predict_layers to 0"
                         : ""));
-  attach_fp8_blocks(model, expected, files);
+  check_kinds(expected, files);
+  if (!training)
+    attach_stored_weights(model, expected, [&](const NamedTensor& t) -> std::optional<WeightPart> {
+      const Located& located = tensors.at(t.name);
+      const bool blocks = located.entry->dtype == DType::kF8E4M3;
+      return WeightPart{located.tensor(), blocks ? fp8_scales(files, t.name).tensor() : Tensor(), 0, false};
+    });
   for (const auto& [name, located] : tensors) {
     if (known.count(name) || ends_with(name, ".rotary_emb.inv_freq")) continue;
     if (const std::string original = published_original(name, config); !original.empty())
@@ -184,8 +174,25 @@ Decoder load_model(const ModelFiles& model_files, const Numerics& numerics, bool
       if (tensor.value.defined()) read_tensor(tensor.value, tensors.at(tensor.name).tensor());
     }
   });
+  return model;
+}
+
+}  // namespace
+
+Decoder load_model(const ModelFiles& files, const Numerics& numerics, bool training, LoadTimes* times) {
+  const double start = now_seconds();
+  if (files.is_gguf() && training)
+    fail_usage("checkpoint",
+               "'" + files.path() + "' is a GGUF file; training needs a Hugging Face directory: fathom convert makes one");
+  Decoder model = files.is_gguf() ? read_gguf_model(files.gguf(), numerics) : read_directory(files, numerics, training);
+  const double packing = now_seconds();
   model.prepack();
-  if (!training) model.drop_values_after_prepack();
+  if (!training) {
+    model.drop_values_after_prepack();
+    // A tied head was packed from the whole table: its pages go back with this view, and come again row by row.
+    if (!files.is_gguf()) files.tensors().tensors().at(kTokenTable).tensor();
+  }
+  if (times) *times = {now_seconds() - start, now_seconds() - packing};
   return model;
 }
 

@@ -8,10 +8,14 @@
 
 namespace fathom {
 
+// Where the time of a load went; packing reads most of the file, so that its pages come in there.
+struct LoadTimes {
+  double seconds = 0, packing_seconds = 0;  // the whole load; what of it is packing
+};
 // Loads every named tensor of the model, from a directory or (not for training) a GGUF file. A missing, superfluous or
-// mis-shaped tensor, a lying index: Error that names the tensor, expected and found. `training`: F32 values; else values in the
-// compute type, packed, raw values dropped.
-Decoder load_model(const ModelFiles& files, const Numerics& numerics, bool training);
+// mis-shaped tensor, a lying index: Error that names the tensor, expected and found. `training`: F32 values; else the
+// weights are packed out of the mapped file in the compute type: one copy of them is made.
+Decoder load_model(const ModelFiles& files, const Numerics& numerics, bool training, LoadTimes* times = nullptr);
 // Writes config.json, model.safetensors (values as `dtype`; e_score_correction_bias stays F32) and generation_config.json
 // into `directory`, which exists; tokenizer files are copied from `tokenizer_directory` where not empty.
 void save_model(Decoder& model, const std::string& directory, DType dtype, const std::string& tokenizer_directory);

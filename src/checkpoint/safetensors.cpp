@@ -155,7 +155,8 @@ Tensor SafetensorsFile::tensor(const Entry& entry) const {
     if (entry.end > entry.begin) std::memcpy(copy.raw(), from, static_cast<size_t>(entry.end - entry.begin));
     return copy;
   }
-  return Tensor::wrap(const_cast<std::byte*>(from), shape, entry.dtype, file_);
+  return Tensor::wrap(const_cast<std::byte*>(from), shape, entry.dtype,
+                      file_ ? file_->lend(from, entry.end - entry.begin) : nullptr);
 }
 
 namespace {

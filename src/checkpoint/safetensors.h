@@ -28,8 +28,8 @@ class SafetensorsFile {
   const std::vector<Entry>& entries() const { return entries_; }  // in file order
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const Entry* find(const std::string& name) const;
-  Tensor tensor(
-      const Entry& entry) const;  // rank <= 4; a view of the mapping: read only (a copy where the file is not aligned)
+  // rank <= 4; a view of the mapping: read only (a copy where the file is not aligned). The pages go back with its last copy.
+  Tensor tensor(const Entry& entry) const;
   int64_t data_bytes() const { return static_cast<int64_t>(data_.size()); }
 
  private:

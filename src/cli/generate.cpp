@@ -92,7 +92,8 @@ int command_generate(int argc, char** argv) {
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   app.add_flag("--show-special", show_special, "print special tokens too");
-  app.add_flag("--json", json, "one JSON object on stdout: token_ids, text, logprobs, finish_reason, tokens_per_second");
+  app.add_flag("--json", json,
+               "one JSON object on stdout: token_ids, text, logprobs, finish_reason, tokens_per_second, load_seconds");
   if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
 
   const ModelFiles files = options.open();
@@ -112,7 +113,8 @@ int command_generate(int argc, char** argv) {
                   std::to_string(left));
     max_tokens = left;
   }
-  Decoder model = load_model(files, options.numerics(config), /*training=*/false);
+  LoadTimes load;
+  Decoder model = load_model(files, options.numerics(config), /*training=*/false, &load);
   EngineConfig engine_options = engine_config(model, static_cast<int64_t>(prompt.size()) + max_tokens, n);
   // Text in, text out: padding of the vocabulary is not drawn. Ids in: the model alone decides.
   if (!prompt_options.has_ids) engine_options.num_valid = num_valid_tokens(config, tokenizer ? &*tokenizer : nullptr);
@@ -168,6 +170,8 @@ int command_generate(int argc, char** argv) {
     }
     result["prompt_tokens"] = prompt.size();
     result["tokens_per_second"] = timing.tokens_per_second();
+    result["load_seconds"] = load.seconds;
+    result["packing_seconds"] = load.packing_seconds;
     result["seconds"] = timing.end - timing.start;
     result["first_token_seconds"] = timing.tokens > 0 ? timing.first - timing.start : 0;
     result["seed"] = sampling.seed;
@@ -190,9 +194,9 @@ int command_generate(int argc, char** argv) {
   }
   flush_stdout();
   if (!json) {
-    char line[160];
-    std::snprintf(line, sizeof line, "%lld tokens, %.1f tokens/s; prompt of %zu tokens in %.2f s",
-                  static_cast<long long>(timing.tokens), timing.tokens_per_second(), prompt.size(),
+    char line[200];
+    std::snprintf(line, sizeof line, "loaded in %.2f s; %lld tokens, %.1f tokens/s; prompt of %zu tokens in %.2f s",
+                  load.seconds, static_cast<long long>(timing.tokens), timing.tokens_per_second(), prompt.size(),
                   timing.tokens > 0 ? timing.first - timing.start : 0.0);
     log_info(line);
   }

@@ -153,6 +153,10 @@ void Decoder::allocate_grads() {
 
 void Decoder::prepack() {
   const Compute compute = impl_->numerics.compute;
+  if (Parameter& table = impl_->embedding->table; !table.stored.empty()) {  // its rows are read where they are stored
+    table.value = table.stored[0].values;
+    table.stored.clear();
+  }
   for (auto& block : impl_->blocks) block->prepack(compute, impl_->numerics.mla);
   if (impl_->mtp) impl_->mtp->prepack(compute, impl_->numerics.mla);
   if (impl_->head) {

@@ -8,7 +8,7 @@ namespace fathom {
 
 KvCache::KvCache(int num_layers, int64_t row_width, DType dtype, int64_t num_blocks)
     : row_width_(row_width), num_blocks_(num_blocks), dtype_(dtype) {
-  for (int l = 0; l < num_layers; ++l) layers_.push_back(Tensor::zeros({num_blocks, kKeyBlock, row_width}, dtype));
+  for (int l = 0; l < num_layers; ++l) layers_.push_back(Tensor::lazy_zeros({num_blocks, kKeyBlock, row_width}, dtype));
 }
 
 void* KvCache::block(int layer, int32_t id) {

@@ -10,7 +10,7 @@ namespace fathom {
 
 class KvCache {
  public:
-  // A layer's store: [num_blocks, kKeyBlock, row_width] of `dtype`, zeroed.
+  // A layer's store: [num_blocks, kKeyBlock, row_width] of `dtype`, zero; it takes memory as blocks are first written.
   KvCache(int num_layers, int64_t row_width, DType dtype, int64_t num_blocks);
   void* block(int layer, int32_t id);
   const void* block(int layer, int32_t id) const;

@@ -7,7 +7,7 @@
 
 namespace fathom {
 
-PackedMatrix pack_blocks(const Parameter& p, const std::string& which, std::span<const WeightPart> parts, Compute compute) {
+PackedMatrix pack_stored(const Parameter& p, const std::string& which, std::span<const WeightPart> parts, Compute compute) {
   PackedMatrix packed = PackedMatrix::pack(parts, compute);
   if (packed.has_nan())
     fail_usage("checkpoint", which + " of '" + p.name +
@@ -17,7 +17,7 @@ PackedMatrix pack_blocks(const Parameter& p, const std::string& which, std::span
 
 PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, Compute compute) {
   if (p.stored.empty()) return PackedMatrix::pack(p.value, compute);
-  return pack_blocks(p, "part " + std::to_string(begin),
+  return pack_stored(p, "part " + std::to_string(begin),
                      std::span(p.stored).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), compute);
 }
 

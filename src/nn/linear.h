@@ -10,10 +10,10 @@
 
 namespace fathom {
 
-// FP8 blocks of the Parameter `p`, packed. Error that names `p` and `which` for a NaN among the bytes or a scale that is not
-// finite.
-PackedMatrix pack_blocks(const Parameter& p, const std::string& which, std::span<const WeightPart> parts, Compute compute);
-// A Parameter's published parts [begin, end), packed: from FP8 blocks where it holds such, else `value` of rank 2, whole.
+// Stored parts of the Parameter `p`, packed. Error that names `p` and `which` for a NaN among FP8 bytes or a scale of theirs
+// that is not finite.
+PackedMatrix pack_stored(const Parameter& p, const std::string& which, std::span<const WeightPart> parts, Compute compute);
+// A Parameter's published parts [begin, end), packed: as stored where it holds such, else `value` of rank 2, whole.
 PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, Compute compute);
 
 class Linear {
@@ -33,12 +33,12 @@ class Linear {
   int64_t out() const { return weight.shape[0]; }
   int64_t in() const { return weight.shape[1]; }
   int64_t weight_bytes() const;  // that one forward reads: the packed copy, else the values; and the bias
-  void prepack(Compute compute) { packed_ = pack_parts(weight, 0, static_cast<int64_t>(parts_.size()), compute); }
-  void drop_packed() { packed_ = PackedMatrix(); }
-  void drop_values() {
-    weight.value = Tensor();
+  void prepack(Compute compute) {
+    packed_ = pack_parts(weight, 0, static_cast<int64_t>(parts_.size()), compute);
     weight.stored.clear();
   }
+  void drop_packed() { packed_ = PackedMatrix(); }
+  void drop_values() { weight.value = Tensor(); }
   void collect(std::vector<Parameter*>& parameters);
   void collect_named(std::vector<NamedTensor>& tensors) const;
 

@@ -225,7 +225,7 @@ void Mla::prepack(Compute compute, MlaFormula formula) {
   for (Linear* l : {down_.get(), q_up_.get(), o_.get()}) l->prepack(compute);
   if (formula == MlaFormula::kExpanded) {
     kv_up_->prepack(compute);
-  } else if (!kv_up_->weight.stored.empty()) {
+  } else if (const auto& stored = kv_up_->weight.stored; !stored.empty() && stored[0].is_fp8()) {
     prepack_absorbed_blocks(compute);
   } else {
     const Tensor uk = absorbed_key_weight(), uv = absorbed_value_weight();
@@ -234,6 +234,7 @@ void Mla::prepack(Compute compute, MlaFormula formula) {
       packed_uv_.push_back(PackedMatrix::pack(uv.index(h), compute));
     }
   }
+  kv_up_->weight.stored.clear();
 }
 
 }  // namespace fathom

@@ -48,6 +48,7 @@ class Mla : public AttentionModule {
   Tensor attend_expanded(const ForwardContext& context, int layer, const Tensor& q, const Tensor& latents,
                          AttentionSaved* saved) const;
   Tensor attend_absorbed(const ForwardContext& context, int layer, const Tensor& q, const Tensor& latents) const;
+  const Tensor& plain_kv_b() const;               // kv_b_proj, not in blocks: its value, or as stored
   Tensor absorbed_key_weight() const;             // W_UK per head, transposed: [H, kv_lora, nope]
   Tensor absorbed_value_weight() const;           // W_UV per head: [H, v, kv_lora]
   void prepack_absorbed_blocks(Compute compute);  // both, from kv_b_proj in FP8 blocks

@@ -45,8 +45,13 @@ AttentionLayout Mla::absorbed_layout() const {
   return l;
 }
 
+const Tensor& Mla::plain_kv_b() const {
+  const Parameter& weight = kv_up_->weight;
+  return weight.stored.empty() ? weight.value : weight.stored[0].values;
+}
+
 Tensor Mla::absorbed_key_weight() const {
-  const Tensor w = kv_up_->weight.value;
+  const Tensor& w = plain_kv_b();
   Tensor t = Tensor::empty({s_.num_heads, s_.kv_lora, s_.nope}, w.dtype());
   const int64_t size = dtype_bytes(w.dtype());
   parallel_for(s_.num_heads, 1, [&](int64_t begin, int64_t end) {
@@ -61,7 +66,7 @@ Tensor Mla::absorbed_key_weight() const {
 }
 
 Tensor Mla::absorbed_value_weight() const {
-  const Tensor w = kv_up_->weight.value;
+  const Tensor& w = plain_kv_b();
   Tensor t = Tensor::empty({s_.num_heads, s_.v, s_.kv_lora}, w.dtype());
   for (int64_t h = 0; h < s_.num_heads; ++h) {
     const int64_t begin = h * (s_.nope + s_.v) + s_.nope;
@@ -82,8 +87,8 @@ void Mla::prepack_absorbed_blocks(Compute compute) {
                               std::to_string(first) + " to " + std::to_string(first + s_.nope) +
                               "), so the absorbed formula cannot compute on them; use --mla expanded");
     const std::string head = "head " + std::to_string(h);
-    packed_uk_.push_back(pack_blocks(kv_up_->weight, head, {&uk, 1}, compute));
-    packed_uv_.push_back(pack_blocks(kv_up_->weight, head, {&uv, 1}, compute));
+    packed_uk_.push_back(pack_stored(kv_up_->weight, head, {&uk, 1}, compute));
+    packed_uv_.push_back(pack_stored(kv_up_->weight, head, {&uv, 1}, compute));
   }
 }
 

@@ -1,5 +1,7 @@
 #include "nn/moe.h"
 
+#include <algorithm>
+
 #include "nn/profile.h"
 #include "ops/swiglu/swiglu.h"
 
@@ -144,12 +146,17 @@ int64_t Moe::weight_bytes() const {
 void Moe::prepack(Compute compute) {
   drop_packed();
   gate_.prepack();
+  const auto pack = [&](Parameter& bank, int64_t e, int64_t parts) {  // of one expert
+    if (bank.stored.empty()) return PackedMatrix::pack(bank.value.index(e), compute);
+    PackedMatrix packed = pack_parts(bank, e * parts, (e + 1) * parts, compute);
+    std::fill_n(bank.stored.begin() + e * parts, parts, WeightPart());
+    return packed;
+  };
   for (int64_t e = 0; e < experts(); ++e) {
-    packed_gate_up_.push_back(gate_up_.stored.empty() ? PackedMatrix::pack(gate_up_.value.index(e), compute)
-                                                      : pack_parts(gate_up_, 2 * e, 2 * e + 2, compute));
-    packed_down_.push_back(down_.stored.empty() ? PackedMatrix::pack(down_.value.index(e), compute)
-                                                : pack_parts(down_, e, e + 1, compute));
+    packed_gate_up_.push_back(pack(gate_up_, e, 2));
+    packed_down_.push_back(pack(down_, e, 1));
   }
+  for (Parameter* bank : {&gate_up_, &down_}) bank->stored.clear();
   if (shared_) shared_->prepack(compute);
 }
 void Moe::drop_packed() {
@@ -160,10 +167,7 @@ void Moe::drop_packed() {
 }
 void Moe::drop_values() {
   gate_.drop_values();
-  for (Parameter* bank : {&gate_up_, &down_}) {
-    bank->value = Tensor();
-    bank->stored.clear();
-  }
+  for (Parameter* bank : {&gate_up_, &down_}) bank->value = Tensor();
   if (shared_) shared_->drop_values();
 }
 

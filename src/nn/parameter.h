@@ -17,7 +17,8 @@ struct Parameter {
   bool decay = false;     // weight decay: rank >= 2 in the checkpoint
   bool trainable = true;  // false: e_score_correction_bias (updated by rule, saved with the weights)
   Shape shape;            // known before `value` is allocated
-  // Inference from FP8 blocks: the published parts in order, as their file holds them, until they are packed. Then no `value`.
+  // Inference: the published parts in order, as their file holds them; then no `value`. Packing consumes them, one by one, so
+  // that a file's pages go back as they are read; the token table stays where it is stored.
   std::vector<WeightPart> stored;
   bool always_f32 = false;    // norms, biases, router: F32 in inference too
   bool grad_written = false;  // in this optimizer step: the first contribution assigns, later ones add

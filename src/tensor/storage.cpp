@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <new>
@@ -72,6 +73,37 @@ std::shared_ptr<std::byte> allocate_storage(int64_t bytes) {
       madvise(p, size / kHuge * kHuge, MADV_HUGEPAGE);  // the tail in small pages: what is not used costs nothing
   }
   return std::shared_ptr<std::byte>(p, [size](std::byte* q) { release(q, size); });
+}
+
+std::shared_ptr<std::byte> allocate_zeroed_storage(int64_t bytes) {
+#ifdef FATHOM_SANITIZED
+  const bool map = false;  // the sanitizer watches the allocator's memory only
+#else
+  const bool map = bytes >= kHuge;
+#endif
+  if (!map) {
+    auto storage = allocate_storage(bytes);
+    std::memset(storage.get(), 0, static_cast<size_t>(bytes));
+    return storage;
+  }
+  const int64_t size = (bytes + kHuge - 1) / kHuge * kHuge;
+  // One huge page more, so that a border of huge pages lies in it.
+  void* mapped = ::mmap(nullptr, static_cast<size_t>(size + kHuge), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) throw std::bad_alloc();
+  std::byte* p = static_cast<std::byte*>(mapped);
+  p += (kHuge - static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) % kHuge)) % kHuge;
+  madvise(p, static_cast<size_t>(bytes / kHuge * kHuge), MADV_HUGEPAGE);
+  Cache& c = cache();
+  {
+    std::lock_guard lock(c.mutex);
+    c.live += size;
+    c.peak = std::max(c.peak, c.live);
+  }
+  return std::shared_ptr<std::byte>(p, [mapped, size](std::byte*) {
+    ::munmap(mapped, static_cast<size_t>(size + kHuge));
+    std::lock_guard lock(cache().mutex);
+    cache().live -= size;
+  });
 }
 
 void trim_storage_cache() {

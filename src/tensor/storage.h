@@ -9,6 +9,8 @@ namespace fathom {
 
 // Uninitialised memory of at least `bytes`; returned to the cache when the last owner lets go. Thread-safe.
 std::shared_ptr<std::byte> allocate_storage(int64_t bytes);
+// Zeroed memory; from 2 MiB on it costs nothing before it is written: fresh pages of the system's, which go back to it.
+std::shared_ptr<std::byte> allocate_zeroed_storage(int64_t bytes);
 // Gives the cached, unused memory back to the system.
 void trim_storage_cache();
 // Bytes that live tensors hold, and the most that they ever held.

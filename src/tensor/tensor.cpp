@@ -42,6 +42,11 @@ Tensor Tensor::empty(Shape shape, DType dtype) {
   std::byte* data = storage.get();
   return wrap(data, shape, dtype, std::move(storage));
 }
+Tensor Tensor::lazy_zeros(Shape shape, DType dtype) {
+  auto storage = allocate_zeroed_storage(shape.numel() * dtype_bytes(dtype));
+  std::byte* data = storage.get();
+  return wrap(data, shape, dtype, std::move(storage));
+}
 Tensor Tensor::zeros(Shape shape, DType dtype) {
   Tensor t = empty(shape, dtype);
   t.zero();

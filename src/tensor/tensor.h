@@ -64,6 +64,7 @@ class Tensor {
   Tensor() = default;  // empty: defined() is false
   static Tensor empty(Shape shape, DType dtype);
   static Tensor zeros(Shape shape, DType dtype);
+  static Tensor lazy_zeros(Shape shape, DType dtype);  // large and filled little by little: takes memory as it is written
   // A view of memory that somebody else owns; `keep_alive` is held as long as the view (may be null).
   static Tensor wrap(void* data, Shape shape, DType dtype, std::shared_ptr<void> keep_alive = nullptr);
 

@@ -34,8 +34,14 @@ FATHOM_INLINE void take_pairs_transposed(const MatrixView& v, int64_t lane, int6
       r[i] = zero();
       continue;
     }
-    alignas(64) uint16_t row[32];
     const T* p = memory_row<T>(v, lane + i) + k0;
+    if constexpr (sizeof(T) == 2) {
+      if (n >= 32) {  // pairs as they stand
+        r[i] = as_f32(load_pairs(p));
+        continue;
+      }
+    }
+    alignas(64) uint16_t row[32];
     store(reinterpret_cast<bf16*>(row), take<true>(p, n));
     store(reinterpret_cast<bf16*>(row + 16), n > 16 ? take<true>(p + 16, n - 16) : zero());
     r[i] = as_f32(load_pairs(row));
