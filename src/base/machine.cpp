@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <set>
+#include <sstream>
 
 namespace fathom {
 namespace {
@@ -15,27 +17,6 @@ int64_t meminfo_bytes(const std::string& field) {
   for (std::string line; std::getline(in, line);)
     if (line.rfind(field + ":", 0) == 0) return std::atoll(line.c_str() + field.size() + 1) * 1024;
   return 0;
-}
-
-// The lowest limit from this process's control group up to the root, of both versions of control groups; 0: none is set.
-int64_t control_group_limit() {
-  int64_t limit = 0;
-  const auto walk = [&](const std::string& root, std::string path, const char* file) {
-    for (;;) {
-      int64_t bytes = 0;
-      std::ifstream in(root + path + file);  // a number, or "max"
-      if (in >> bytes && bytes > 0) limit = limit == 0 ? bytes : std::min(limit, bytes);
-      if (path.empty()) return;
-      path.erase(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
-    }
-  };
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {  // "0::/path", "4:memory:/path"
-    const size_t path = line.rfind(':') + 1;
-    if (line.rfind("0::", 0) == 0) walk("/sys/fs/cgroup", line.substr(path), "/memory.max");
-    if (line.find(":memory:") != std::string::npos) walk("/sys/fs/cgroup/memory", line.substr(path), "/memory.limit_in_bytes");
-  }
-  return limit;
 }
 
 }  // namespace
@@ -67,8 +48,30 @@ int64_t caches_bytes() {
     }
   return total;
 }
+int64_t control_group_limit(const std::string& groups, const std::string& root) {
+  int64_t limit = 0;
+  const auto walk = [&](const std::string& mount, std::string path, const char* file) {
+    for (;;) {
+      int64_t bytes = 0;
+      std::ifstream in(mount + path + file);  // a number, or "max"
+      if (in >> bytes && bytes > 0) limit = limit == 0 ? bytes : std::min(limit, bytes);
+      if (path.empty()) return;
+      path.erase(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
+    }
+  };
+  std::istringstream lines(groups);
+  for (std::string line; std::getline(lines, line);) {  // "0::/path", "4:memory:/path"
+    const size_t path = line.find(':', line.find(':') + 1);
+    if (path == std::string::npos) continue;
+    if (line.rfind("0::", 0) == 0) walk(root, line.substr(path + 1), "/memory.max");
+    if (line.find(":memory:") != std::string::npos) walk(root + "/memory", line.substr(path + 1), "/memory.limit_in_bytes");
+  }
+  return limit;
+}
 int64_t memory_total_bytes() {
-  const int64_t machine = meminfo_bytes("MemTotal"), limit = control_group_limit();
+  std::ifstream in("/proc/self/cgroup");
+  const std::string groups{std::istreambuf_iterator<char>(in), {}};
+  const int64_t machine = meminfo_bytes("MemTotal"), limit = control_group_limit(groups, "/sys/fs/cgroup");
   return limit > 0 && (machine == 0 || limit < machine) ? limit : machine;
 }
 int64_t memory_available_bytes() { return meminfo_bytes("MemAvailable"); }

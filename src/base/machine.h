@@ -13,5 +13,8 @@ int64_t caches_bytes();  // of all processors' caches from level 2 on, each coun
 // job) where that is lower. 0 where neither is known.
 int64_t memory_total_bytes();
 int64_t memory_available_bytes();  // free now, as the kernel estimates it
+// The lowest memory limit from a process's control groups up to their roots, of both versions of control groups; 0: none is
+// set. groups: the text of /proc/PID/cgroup; root: where control groups are mounted.
+int64_t control_group_limit(const std::string& groups, const std::string& root);
 
 }  // namespace fathom

@@ -87,6 +87,7 @@ MachinePlan MachinePlan::of(const ModelConfig& config, int64_t context) {
   plan.context = context;
   plan.memory_bytes = memory_total_bytes();
   plan.caches_bytes = fathom::caches_bytes();
+  plan.latents = config.is_mla();
   plan.processor = processor_name();
   plan.processors = num_processors();
   plan.measured = kept_measurement(&plan.not_measured);
@@ -133,8 +134,9 @@ void MachinePlan::print() const {
     if (measured) std::printf(" %18s %14s", most.c_str(), most_full.c_str());
     std::printf("\n");
   };
-  std::printf("\nOn this machine (%s, %d %s, %s of memory), one sequence of %s tokens:\n", processor.c_str(), processors,
-              processors == 1 ? "processor" : "processors", gib(memory_bytes).c_str(), with_commas(context).c_str());
+  std::printf("\nOn this machine (%s, %d %s, %s of memory), one sequence of %s tokens%s:\n", processor.c_str(), processors,
+              processors == 1 ? "processor" : "processors", gib(memory_bytes).c_str(), with_commas(context).c_str(),
+              latents ? ", latents cached" : "");
   line("weights", "in memory", "+ cache", "= together", "fits", "a token reads", "tokens/s at most", "context full");
   for (const FormatPlan& f : formats)
     line(f.name.c_str(), gib(f.weight_bytes), gib(f.cache_bytes), gib(f.weight_bytes + f.cache_bytes), fits(f) ? "yes" : "no",

@@ -23,6 +23,7 @@ std::vector<FormatPlan> format_plans(const ModelConfig& config, int64_t context)
 
 struct MachinePlan {
   int64_t context = 0, memory_bytes = 0, caches_bytes = 0;
+  bool latents = false;  // in the cache
   std::string processor;
   int processors = 0;
   std::optional<MachineMeasurement> measured;
