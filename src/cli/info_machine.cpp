@@ -7,37 +7,33 @@
 #include "base/progress.h"
 #include "cli/info_model.h"
 #include "cli/number_text.h"
+#include "kernels/matmul/block_format.h"
 #include "model/weight_groups.h"
 
 namespace fathom {
 namespace {
 
-// How weights of linear layers are held in memory and computed on; a further format is a further row. All other matrices are
-// held in `plain`; norms, biases and the router in F32 (nn/parameter.h: always_f32).
+// How the weights of linear layers are held in memory and computed on; a further format is a further row. All other matrices
+// are held in `plain`; norms, biases and the router in F32 (nn/parameter.h: always_f32).
 struct Format {
   const char* name;
-  int64_t bits;                    // of a value
-  int64_t scale_rows, scale_cols;  // the block of values that share a scale; 0: no scales
-  int64_t scale_bytes;
+  WeightFormat linear;
   DType plain;            // also of the cache
   bool only_if_released;  // no command of this program makes it from other types
 };
 constexpr Format kFormats[] = {
-    {"f32", 32, 0, 0, 0, DType::kF32, false},
-    {"bf16", 16, 0, 0, 0, DType::kBF16, false},
-    {"fp8", 8, 1, 128, 4, DType::kBF16, true},  // packed_fp8.cpp: every row of a panel has its block's scale
+    {"f32", WeightFormat::kPlain, DType::kF32, false},
+    {"bf16", WeightFormat::kPlain, DType::kBF16, false},
+    {"fp8", WeightFormat::kFp8Block, DType::kBF16, true},
 };
 
 // Of one tensor of a group.
 int64_t bytes_of(const WeightGroup& g, const Format& f) {
   const int64_t elements = g.rows * g.columns;
   switch (g.kind) {
-    case WeightKind::kLinear: {
-      const int64_t values = (elements * f.bits + 7) / 8;
-      if (f.scale_rows == 0) return values;
-      return values +
-             (g.rows + f.scale_rows - 1) / f.scale_rows * ((g.columns + f.scale_cols - 1) / f.scale_cols) * f.scale_bytes;
-    }
+    case WeightKind::kLinear:
+      if (f.linear != WeightFormat::kPlain) return (g.rows + kPanel - 1) / kPanel * block_panel_bytes(f.linear, g.columns);
+      return elements * dtype_bytes(f.plain);
     case WeightKind::kEmbedding:
     case WeightKind::kHead:
     case WeightKind::kMtpProjection:
