@@ -1,13 +1,11 @@
 #include "checkpoint/hf_directory.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <set>
 
 #include "base/error.h"
-#include "base/json.h"
+#include "base/machine.h"
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "base/utf8.h"
@@ -70,11 +68,11 @@ void check_memory(Decoder& model, DType dtype, const std::string& directory) {
   for (const Parameter* p : model.parameters())
     need += static_cast<double>(p->shape.numel()) *
             (!p->stored.empty() && p->stored[0].is_fp8() ? 1.03 : static_cast<double>(dtype_bytes(dtype)));
-  const double have = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  const double have = static_cast<double>(memory_total_bytes());
   if (have > 0 && need > have)
     fail("checkpoint", "the weights of '" + directory + "' need " + format_bytes(need) + " as " +
                            std::string(dtype_name(dtype)) + ", this machine has " + format_bytes(have) +
-                           " of memory; use a smaller model");
+                           " of memory for it; use a smaller model (`fathom info` shows what would fit)");
 }
 
 using Located = SafetensorsDirectory::Located;
