@@ -53,6 +53,18 @@ int64_t GgufFile::Entry::rows() const {
   return n;
 }
 
+std::vector<std::string> GgufFile::paths() const {
+  std::vector<std::string> all;
+  for (const Part& part : parts_) all.push_back(part.file ? part.file->path() : path_);
+  return all;
+}
+
+int64_t GgufFile::data_bytes() const {
+  int64_t n = 0;
+  for (const Part& part : parts_) n += static_cast<int64_t>(part.data.size());
+  return n;
+}
+
 void GgufFile::refuse(const std::string& field, const std::string& what) const {
   fail_usage("gguf", path_ + ": " + field + ": " + what);
 }

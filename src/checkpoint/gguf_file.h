@@ -1,4 +1,4 @@
-// A GGUF file, v2 or v3: memory-mapped, bounded reader. Format: architecture.md §2.7.
+// A GGUF file, v2 or v3, whole or split over several: memory-mapped, bounded reader. Format: architecture.md §2.7.
 // Opening checks everything: counts against the bytes left, nesting, UTF-8, names, sizes, products, alignment, overlaps.
 #pragma once
 #include <map>
@@ -35,6 +35,8 @@ struct GgufValue {
 
 class GgufFile {
  public:
+  // Of a split model (split.count, -00001-of-0000N.gguf) the first file, which finds the others beside it; the metadata are
+  // the first one's, the tensors all files'. Error (usage) that names the file which is missing or is no part of it.
   static GgufFile open(const std::string& path);
   // The same checks on bytes that the caller keeps alive.
   static GgufFile from_bytes(std::span<const std::byte> bytes, const std::string& source);
@@ -43,7 +45,8 @@ class GgufFile {
     std::string name;
     GgmlType type;
     std::vector<int64_t> shape;     // outermost first, as in safetensors; a scalar is [1]
-    int64_t offset = 0, bytes = 0;  // in the data area
+    int64_t offset = 0, bytes = 0;  // in the data area of its file
+    size_t part = 0;                // which file
     int64_t rows() const;           // product of all sizes but the innermost
     int64_t row_size() const { return shape.back(); }
     int64_t row_bytes() const { return ggml_row_bytes(type, row_size()); }
@@ -54,12 +57,15 @@ class GgufFile {
   int64_t alignment() const { return alignment_; }
   const std::vector<Entry>& entries() const { return entries_; }  // in file order
   const Entry* find(const std::string& name) const;
-  const std::byte* data(const Entry& entry) const { return data_.data() + entry.offset; }
-  // What a view of these bytes of tensors holds (MappedFile::lend); null for from_bytes().
-  std::shared_ptr<void> lend(const std::byte* begin, int64_t bytes) const {
-    return file_ ? file_->lend(begin, bytes) : nullptr;
+  const std::byte* data(const Entry& entry) const { return parts_[entry.part].data.data() + entry.offset; }
+  // What a view of these bytes of `entry` holds (MappedFile::lend); null for from_bytes().
+  std::shared_ptr<void> lend(const Entry& entry, const std::byte* begin, int64_t bytes) const {
+    const auto& file = parts_[entry.part].file;
+    return file ? file->lend(begin, bytes) : nullptr;
   }
-  int64_t data_bytes() const { return static_cast<int64_t>(data_.size()); }
+  std::vector<std::string> paths() const;  // of all files
+  size_t num_parts() const { return parts_.size(); }
+  int64_t data_bytes() const;  // of all files
 
   const std::vector<std::pair<std::string, GgufValue>>& metadata() const { return metadata_; }
   const GgufValue* value(const std::string& key) const;
@@ -74,9 +80,14 @@ class GgufFile {
   [[noreturn]] void refuse(const std::string& field, const std::string& what) const;
 
  private:
+  static GgufFile open_one(const std::string& path);
+  void add_parts(int64_t count);
+  struct Part {
+    std::shared_ptr<MappedFile> file;  // null for from_bytes()
+    std::span<const std::byte> data;
+  };
   std::string path_;
-  std::shared_ptr<MappedFile> file_;
-  std::span<const std::byte> data_;
+  std::vector<Part> parts_;
   uint32_t version_ = 0;
   int64_t alignment_ = 32;
   std::vector<Entry> entries_;

@@ -80,8 +80,8 @@ GgufModel GgufModel::from_file(std::shared_ptr<const GgufFile> file) {
   GgufModel model;
   model.file_ = std::move(file);
   const GgufFile& f = *model.file_;
-  if (f.integer("split.count").value_or(1) > 1)
-    f.refuse("split.count", "the model is split over several files, which is not supported; join them first");
+  if (f.integer("split.count").value_or(1) > static_cast<int64_t>(f.num_parts()))
+    f.refuse("split.count", "the model is split over several files, and this is one of them");
   model.config_ = config_from_gguf(f);
   // The published config.json rides along; it counts where all that GGUF says of it is still as it was written.
   if (const auto text = f.text("fathom.config")) {
@@ -184,7 +184,7 @@ Tensor GgufModel::read(const std::string& published) const {
     const int64_t skip = source.first_row * source.main->row_bytes();
     std::byte* at = const_cast<std::byte*>(file_->data(*source.main)) + skip;
     if (reinterpret_cast<uintptr_t>(at) % static_cast<uintptr_t>(dtype_bytes(dtype)) == 0)
-      return Tensor::wrap(at, shape, dtype, file_->lend(at, shape.numel() * dtype_bytes(dtype)));
+      return Tensor::wrap(at, shape, dtype, file_->lend(*source.main, at, shape.numel() * dtype_bytes(dtype)));
   }
   Tensor to = Tensor::empty(shape, dtype);
   read_into(published, to);

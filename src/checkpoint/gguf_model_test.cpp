@@ -10,6 +10,7 @@
 #include "base/test_fixtures.h"
 #include "base/test_folder.h"
 #include "checkpoint/gguf_testing.h"
+#include "checkpoint/gguf_writer.h"
 #include "checkpoint/hf_directory.h"
 #include "checkpoint/model_files.h"
 #include "checkpoint/safetensors.h"
@@ -133,6 +134,74 @@ TEST(GgufModel, TokenizerIsTheCheckpoints) {
     EXPECT_EQ(ours->eos_id(), wanted.eos_id()) << f.file;
     EXPECT_FALSE(ours->chat_template().empty());
   }
+}
+
+// llama.cpp's convention: -00001-of-0000N.gguf, the metadata in the first file.
+class SplitGguf : public testing::Test {
+ protected:
+  static constexpr int64_t kParts = 3;
+  std::string path(int64_t part) const {
+    return folder_ / ("m-0000" + std::to_string(part + 1) + "-of-0000" + std::to_string(kParts) + ".gguf");
+  }
+  void SetUp() override {
+    NEED_FIXTURES();
+    whole_ = fixtures().front().file;
+    const GgufFile file = GgufFile::open(whole_);
+    const int64_t n = static_cast<int64_t>(file.entries().size());
+    for (int64_t p = 0; p < kParts; ++p) {
+      GgufMetadata metadata;
+      if (p == 0)
+        for (const auto& [key, value] : file.metadata()) metadata.copy(key, value);
+      metadata.u32("split.no", p);
+      metadata.u32("split.count", kParts);
+      metadata.u32("split.tensors.count", n);
+      const std::span entries =
+          std::span(file.entries())
+              .subspan(static_cast<size_t>(n * p / kParts), static_cast<size_t>(n * (p + 1) / kParts - n * p / kParts));
+      std::vector<GgufTensorPlan> plans;
+      for (const auto& e : entries) plans.push_back({e.name, e.type, e.shape, {}, GgufTensorPlan::Part::kWhole, 0});
+      GgufWriter writer(path(p), metadata, plans, "");
+      for (const auto& e : entries) writer.write(file.data(e), e.bytes), writer.end_tensor();
+      writer.commit();
+    }
+  }
+  std::string error(int64_t part = 0) const {
+    return error_of([&] { GgufFile::open(path(part)); });
+  }
+  void expect(const std::string& found, const std::string& part) {
+    EXPECT_NE(found.find(part), std::string::npos) << part << "\n-> " << found;
+  }
+  TestFolder folder_;
+  std::string whole_;
+};
+TEST_F(SplitGguf, IsOneModel) {
+  const GgufModel whole = GgufModel::open(whole_), split = GgufModel::open(path(0));
+  EXPECT_EQ(split.file().num_parts(), static_cast<size_t>(kParts));
+  EXPECT_EQ(split.config_json(), whole.config_json());
+  ASSERT_EQ(split.tensors().size(), whole.tensors().size());
+  for (const auto& t : whole.tensors()) {
+    const Tensor a = whole.read(t.name), b = split.read(t.name);
+    ASSERT_EQ(std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())), 0) << t.name;
+  }
+  Decoder a = load_model(whole_, Numerics{}, false), b = load_model(path(0), Numerics{}, false);
+  const Tensor x = logits_of(a, {5, 9, 2}), y = logits_of(b, {5, 9, 2});
+  EXPECT_EQ(std::memcmp(x.raw(), y.raw(), static_cast<size_t>(x.bytes())), 0);
+}
+TEST_F(SplitGguf, MissingAndForeignPartsAreNamed) {
+  expect(error(1), "split.no: this is part 2 of 3; give the first one, whose name ends in '-00001-of-00003.gguf'");
+  write_file_atomic(folder_ / "other.gguf", read_file(path(0)));
+  expect(error_of([&] { GgufFile::open(folder_ / "other.gguf"); }), "does not end in '-00001-of-00003.gguf'");
+  const std::string second = read_file(path(1)), third = read_file(path(2));
+  write_file_atomic(path(1), third);
+  expect(error(), path(1) + ": split.no: is 2; expected is 1");
+  write_file_atomic(path(1), read_file(whole_));
+  expect(error(), path(1) + ": split.no: is missing");
+  write_file_atomic(path(1), second.substr(0, second.size() / 2));
+  expect(error(), path(1));
+  write_file_atomic(path(1), second);
+  EXPECT_EQ(error(), "");
+  remove_tree(path(2));
+  expect(error(), "'" + path(2) + "' is missing");
 }
 
 // One open serves a whole command: the file may be gone behind it.

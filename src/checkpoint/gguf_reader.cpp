@@ -1,6 +1,7 @@
 // Parsing and checking of a GGUF file.
 #include <algorithm>
 #include <bit>
+#include <cstdio>
 #include <cstring>
 
 #include "base/error.h"
@@ -250,7 +251,7 @@ GgufFile GgufFile::from_bytes(std::span<const std::byte> bytes, const std::strin
 
   const size_t mask = static_cast<size_t>(file.alignment_) - 1;
   const size_t data_begin = std::min(bytes.size(), (in.at() + mask) & ~mask);
-  file.data_ = bytes.subspan(data_begin);
+  file.parts_.push_back({nullptr, bytes.subspan(data_begin)});
   std::vector<Ranged> ranges;
   for (size_t i = 0; i < file.entries_.size(); ++i) {
     const Entry& entry = file.entries_[i];
@@ -269,11 +270,59 @@ GgufFile GgufFile::from_bytes(std::span<const std::byte> bytes, const std::strin
   return file;
 }
 
-GgufFile GgufFile::open(const std::string& path) {
+GgufFile GgufFile::open_one(const std::string& path) {
   auto mapped = MappedFile::open(path);
   GgufFile file = from_bytes(mapped->bytes(), path);
-  file.file_ = std::move(mapped);
+  file.parts_[0].file = std::move(mapped);
   return file;
+}
+
+GgufFile GgufFile::open(const std::string& path) {
+  GgufFile file = open_one(path);
+  if (const int64_t count = file.integer("split.count").value_or(1); count > 1) file.add_parts(count);
+  return file;
+}
+
+// llama.cpp's convention: split.no (from 0), split.count and split.tensors.count in every file; the names end in
+// -00001-of-0000N.gguf.
+void GgufFile::add_parts(int64_t count) {
+  constexpr int64_t kMaxParts = 65535;  // both numbers are u16
+  if (count > kMaxParts) refuse("split.count", std::to_string(count) + " is more than " + std::to_string(kMaxParts));
+  const auto ending = [&](int64_t part) {
+    char text[40];
+    std::snprintf(text, sizeof text, "-%05lld-of-%05lld.gguf", static_cast<long long>(part + 1), static_cast<long long>(count));
+    return std::string(text);
+  };
+  const std::string first = ending(0);
+  if (const int64_t no = integer("split.no").value_or(0); no != 0)
+    refuse("split.no", "this is part " + std::to_string(no + 1) + " of " + std::to_string(count) +
+                           "; give the first one, whose name ends in '" + first + "'");
+  if (!path_.ends_with(first))
+    refuse("split.count", "the model is split over " + std::to_string(count) +
+                              " files, but the name of the first does not end in '" + first +
+                              "', so the others cannot be found");
+  const std::string stem = path_.substr(0, path_.size() - first.size());
+  for (int64_t i = 1; i < count; ++i) {
+    const std::string path = stem + ending(i);
+    if (!file_exists(path))
+      refuse("split.count",
+             "the model is split over " + std::to_string(count) + " files, and '" + printable(path) + "' is missing");
+    GgufFile part = open_one(path);
+    for (const auto& [key, expected] : {std::pair{"split.no", i}, {"split.count", count}})
+      if (const auto found = part.integer(key); found != expected)
+        part.refuse(key, (found ? "is " + std::to_string(*found) : std::string("is missing")) + "; expected is " +
+                             std::to_string(expected) + ", as a part of '" + printable(path_) + "'");
+    for (Entry& entry : part.entries_) {
+      if (!by_name_.emplace(entry.name, entries_.size()).second)
+        part.refuse("tensor '" + printable(entry.name) + "', name", "stands in an earlier part too");
+      entry.part = parts_.size();
+      entries_.push_back(std::move(entry));
+    }
+    parts_.push_back(std::move(part.parts_[0]));
+  }
+  if (const auto total = integer("split.tensors.count"); total && *total != static_cast<int64_t>(entries_.size()))
+    refuse("split.tensors.count", std::to_string(*total) + ", but the " + std::to_string(count) + " files hold " +
+                                      std::to_string(entries_.size()) + " tensors");
 }
 
 }  // namespace fathom

@@ -91,7 +91,7 @@ class GgufSource : public ModelSource {
     }
     index();
     metadata["format"] = "pt";
-    fingerprint = stamp(model_files_.path());
+    for (const std::string& path : model_.file().paths()) fingerprint += stamp(path);
   }
   bool is_gguf() const override { return true; }
   Tensor read(const Item& item) const override { return model_.read(item.name); }
