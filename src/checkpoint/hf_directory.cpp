@@ -194,7 +194,8 @@ Decoder load_model(const ModelFiles& files, const Numerics& numerics, bool train
   return model;
 }
 
-void save_model(Decoder& model, const std::string& directory, DType dtype, const std::string& tokenizer_directory) {
+void save_model(Decoder& model, const std::string& directory, DType dtype, const std::string& tokenizer_directory,
+                int64_t shard_bytes) {
   ModelConfig config = model.config();
   CHECK(dtype == DType::kF32 || dtype == DType::kBF16);
   config.torch_dtype = dtype == DType::kF32 ? "float32" : "bfloat16";
@@ -205,7 +206,7 @@ void save_model(Decoder& model, const std::string& directory, DType dtype, const
     // The router's bias is small beside its differences: it stays F32, as published.
     items.push_back({tensor.name, tensor.value, ends_with(tensor.name, "e_score_correction_bias") ? DType::kF32 : dtype});
   }
-  write_safetensors(directory + "/model.safetensors", items, {{"format", "pt"}});
+  write_safetensors_directory(directory, items, {{"format", "pt"}}, shard_bytes);
   write_file_atomic(directory + "/config.json", config.to_json_text());
 
   const bool copy = !tokenizer_directory.empty() && tokenizer_directory != directory;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "checkpoint/model_files.h"
+#include "checkpoint/safetensors_shard.h"
 #include "model/decoder.h"
 
 namespace fathom {
@@ -16,8 +17,10 @@ struct LoadTimes {
 // mis-shaped tensor, a lying index: Error that names the tensor, expected and found. `training`: F32 values; else the
 // weights are packed out of the mapped file in the compute type: one copy of them is made.
 Decoder load_model(const ModelFiles& files, const Numerics& numerics, bool training, LoadTimes* times = nullptr);
-// Writes config.json, model.safetensors (values as `dtype`; e_score_correction_bias stays F32) and generation_config.json
-// into `directory`, which exists; tokenizer files are copied from `tokenizer_directory` where not empty.
-void save_model(Decoder& model, const std::string& directory, DType dtype, const std::string& tokenizer_directory);
+// Writes config.json, the weights (values as `dtype`; e_score_correction_bias stays F32; model.safetensors, or shards of
+// `shard_bytes` with an index) and generation_config.json into `directory`, which exists; tokenizer files are copied from
+// `tokenizer_directory` where not empty. Memory: one row.
+void save_model(Decoder& model, const std::string& directory, DType dtype, const std::string& tokenizer_directory,
+                int64_t shard_bytes = kShardBytes);
 
 }  // namespace fathom

@@ -28,6 +28,20 @@ std::vector<std::string> model_folders() {
   return folders;
 }
 
+void expect_same(const std::string& expected, const std::string& found) {
+  const auto before = SafetensorsDirectory::open(expected), after = SafetensorsDirectory::open(found);
+  EXPECT_EQ(before.tensors().size(), after.tensors().size()) << expected;
+  for (const auto& [name, a] : before.tensors()) {
+    const auto it = after.tensors().find(name);
+    ASSERT_NE(it, after.tensors().end()) << expected << " " << name;
+    const auto& b = it->second;
+    ASSERT_EQ(a.entry->dtype, b.entry->dtype) << name;
+    ASSERT_EQ(a.entry->shape, b.entry->shape) << name;
+    ASSERT_EQ(std::memcmp(a.tensor().raw(), b.tensor().raw(), static_cast<size_t>(a.entry->end - a.entry->begin)), 0)
+        << expected << " " << name;
+  }
+}
+
 // What is saved is what was loaded, bit for bit and name for name, through F32 values and through BF16 ones.
 TEST(HfDirectory, RoundTripsEveryModelFixture) {
   if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
@@ -35,21 +49,27 @@ TEST(HfDirectory, RoundTripsEveryModelFixture) {
     TestFolder out;
     Decoder model = load_model(folder, Numerics{}, /*training=*/true);
     save_model(model, out.path(), DType::kBF16, folder);
-    const auto before = SafetensorsDirectory::open(folder), after = SafetensorsDirectory::open(out.path());
-    EXPECT_EQ(before.tensors().size(), after.tensors().size()) << folder;
-    for (const auto& [name, a] : before.tensors()) {
-      const auto it = after.tensors().find(name);
-      ASSERT_NE(it, after.tensors().end()) << folder << " " << name;
-      const auto& b = it->second;
-      ASSERT_EQ(a.entry->dtype, b.entry->dtype) << name;
-      ASSERT_EQ(a.entry->shape, b.entry->shape) << name;
-      ASSERT_EQ(std::memcmp(a.tensor().raw(), b.tensor().raw(), static_cast<size_t>(a.entry->end - a.entry->begin)), 0)
-          << folder << " " << name;
+    EXPECT_TRUE(file_exists(out / "model.safetensors"));
+    expect_same(folder, out.path());
+    // Over what stands there, in small shards: the one file goes, and the other way round.
+    constexpr int64_t kSmall = 40000;
+    save_model(model, out.path(), DType::kBF16, folder, kSmall);
+    EXPECT_FALSE(file_exists(out / "model.safetensors"));
+    expect_same(folder, out.path());
+    const auto shards = SafetensorsDirectory::open(out.path());
+    EXPECT_GT(shards.files().size(), 2u) << folder;
+    for (const auto& file : shards.files()) {
+      EXPECT_EQ(file->metadata(), (std::map<std::string, std::string>{{"format", "pt"}}));
+      EXPECT_TRUE(file->data_bytes() <= kSmall || file->entries().size() == 1) << file->path();
     }
     EXPECT_EQ(read_file(out / "tokenizer.json"), read_file(folder + "/tokenizer.json"));
     EXPECT_EQ(read_file(out / "generation_config.json"), read_file(folder + "/generation_config.json"));
     // What was written loads again, for inference in BF16 too.
     EXPECT_TRUE(load_model(out.path(), Numerics{Compute::kBF16}, false).prepacked());
+    save_model(model, out.path(), DType::kBF16, folder);
+    EXPECT_FALSE(file_exists(out / "model.safetensors.index.json"));
+    EXPECT_EQ(SafetensorsDirectory::open(out.path()).files().size(), 1u);
+    expect_same(folder, out.path());
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -181,19 +182,22 @@ void write_row(SafetensorsShard& file, const Tensor& tensor, int64_t row, DType 
   file.write(scratch.data(), static_cast<int64_t>(scratch.size()));
 }
 
-}  // namespace
-
-uint32_t write_safetensors(const std::string& path, const std::vector<SafetensorsItem>& items,
-                           const std::map<std::string, std::string>& metadata) {
+// The entries of `items`, and where each item is found again.
+std::vector<ShardEntry> entries_of(const std::vector<SafetensorsItem>& items,
+                                   std::map<std::string, const SafetensorsItem*>& by_name) {
   std::vector<ShardEntry> entries;
-  std::map<std::string, const SafetensorsItem*> by_name;
   for (const auto& item : items) {
     CHECK(item.tensor.defined());
     const auto dims = item.tensor.shape().dims();
     entries.push_back({item.name, item.dtype, {dims.begin(), dims.end()}});
     by_name[item.name] = &item;
   }
-  sort_for_shard(entries);
+  return entries;
+}
+
+uint32_t write_file(const std::string& path, const std::vector<ShardEntry>& entries,
+                    const std::map<std::string, const SafetensorsItem*>& by_name,
+                    const std::map<std::string, std::string>& metadata) {
   SafetensorsShard shard(path, entries, metadata);
   std::vector<std::byte> scratch;
   for (const ShardEntry& entry : entries) {
@@ -202,6 +206,35 @@ uint32_t write_safetensors(const std::string& path, const std::vector<Safetensor
     for (int64_t row = 0; row < tensor.rows(); ++row) write_row(shard, tensor, row, entry.dtype, scratch);
   }
   return shard.commit();
+}
+
+}  // namespace
+
+uint32_t write_safetensors(const std::string& path, const std::vector<SafetensorsItem>& items,
+                           const std::map<std::string, std::string>& metadata) {
+  std::map<std::string, const SafetensorsItem*> by_name;
+  std::vector<ShardEntry> entries = entries_of(items, by_name);
+  sort_for_shard(entries);
+  return write_file(path, entries, by_name, metadata);
+}
+
+void write_safetensors_directory(const std::string& directory, const std::vector<SafetensorsItem>& items,
+                                 const std::map<std::string, std::string>& metadata, int64_t shard_bytes) {
+  std::map<std::string, const SafetensorsItem*> by_name;
+  const ShardPlan plan = plan_shards(entries_of(items, by_name), shard_bytes);
+  std::set<std::string> written;
+  for (size_t i = 0; i < plan.shards.size(); ++i) {
+    written.insert(plan.file_name(i));
+    write_file(directory + "/" + plan.file_name(i), plan.shards[i], by_name, metadata);
+  }
+  const std::string index_name = "model.safetensors.index.json";
+  if (const std::string index = plan.index_json(); !index.empty()) {
+    write_file_atomic(directory + "/" + index_name, index);
+    written.insert(index_name);
+  }
+  for (const std::string& name : list_directory(directory))
+    if (name.starts_with("model") && (name.ends_with(".safetensors") || name == index_name) && !written.count(name))
+      remove_tree(directory + "/" + name);
 }
 
 }  // namespace fathom

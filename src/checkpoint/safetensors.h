@@ -69,5 +69,9 @@ struct SafetensorsItem {
 // order. Returns the CRC-32 of the whole file.
 uint32_t write_safetensors(const std::string& path, const std::vector<SafetensorsItem>& items,
                            const std::map<std::string, std::string>& metadata = {});
+// The same as the weights of a model directory, which exists: model.safetensors, or shards of `shard_bytes` and their index.
+// Each file is atomic; the index comes last, and what an earlier write left under other names goes after it.
+void write_safetensors_directory(const std::string& directory, const std::vector<SafetensorsItem>& items,
+                                 const std::map<std::string, std::string>& metadata, int64_t shard_bytes);
 
 }  // namespace fathom

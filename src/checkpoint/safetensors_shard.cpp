@@ -1,6 +1,7 @@
 #include "checkpoint/safetensors_shard.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <set>
 
 #include "base/check.h"
@@ -19,6 +20,37 @@ int64_t ShardEntry::bytes() const {
 void sort_for_shard(std::vector<ShardEntry>& entries) {
   std::stable_sort(entries.begin(), entries.end(),
                    [](const ShardEntry& a, const ShardEntry& b) { return dtype_bytes(a.dtype) > dtype_bytes(b.dtype); });
+}
+
+ShardPlan plan_shards(const std::vector<ShardEntry>& entries, int64_t shard_bytes) {
+  ShardPlan plan;
+  plan.shards.emplace_back();
+  int64_t in_shard = 0;
+  for (const ShardEntry& entry : entries) {
+    if (!plan.shards.back().empty() && in_shard + entry.bytes() > shard_bytes) plan.shards.emplace_back(), in_shard = 0;
+    plan.shards.back().push_back(entry);
+    in_shard += entry.bytes();
+    plan.total_bytes += entry.bytes();
+  }
+  for (auto& shard : plan.shards) sort_for_shard(shard);
+  return plan;
+}
+
+std::string ShardPlan::file_name(size_t shard) const {
+  if (shards.size() == 1) return "model.safetensors";
+  char name[64];
+  std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", shard + 1, shards.size());
+  return name;
+}
+
+std::string ShardPlan::index_json() const {
+  if (shards.size() == 1) return "";
+  std::string entries;
+  for (size_t i = 0; i < shards.size(); ++i)
+    for (const ShardEntry& entry : shards[i])
+      entries += (entries.empty() ? "" : ",\n    ") + Json(entry.name).dump() + ": \"" + file_name(i) + "\"";
+  return "{\n  \"metadata\": {\"total_size\": " + std::to_string(total_bytes) + "},\n  \"weight_map\": {\n    " + entries +
+         "\n  }\n}\n";
 }
 
 SafetensorsShard::SafetensorsShard(const std::string& path, const std::vector<ShardEntry>& entries,

@@ -18,6 +18,17 @@ struct ShardEntry {
 // The order in which a file must hold its tensors so that each is aligned: wide types first, otherwise as given.
 void sort_for_shard(std::vector<ShardEntry>& entries);
 
+// How the tensors of a model lie over files.
+struct ShardPlan {
+  std::vector<std::vector<ShardEntry>> shards;  // each in its file's order
+  int64_t total_bytes = 0;
+  std::string file_name(size_t shard) const;  // model.safetensors where it is the only one, else model-00001-of-00003...
+  std::string index_json() const;             // model.safetensors.index.json; empty where there is one file
+};
+inline constexpr int64_t kShardBytes = int64_t{5} << 30;  // published checkpoints' habit
+// Consecutive tensors up to `shard_bytes` of data each; one larger tensor has a file of its own.
+ShardPlan plan_shards(const std::vector<ShardEntry>& entries, int64_t shard_bytes);
+
 class SafetensorsShard {
  public:
   SafetensorsShard(const std::string& path, const std::vector<ShardEntry>& entries,

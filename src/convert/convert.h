@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/safetensors_shard.h"
 #include "convert/model_source.h"
 #include "tensor/format/ggml_type.h"
 
@@ -13,7 +14,7 @@ struct ConvertOptions {
   std::string from, to;
   enum class Format { kHuggingFace, kGguf } format = Format::kGguf;
   std::string dtype;  // f32 f16 bf16 q8_0 q4_0 q4_k q6_k; empty: as the source stores its values
-  int64_t shard_bytes = int64_t{5} << 30;
+  int64_t shard_bytes = kShardBytes;
   bool mtp = true;  // GGUF: the MTP layer goes along (as nextn tensors)
 };
 

@@ -37,7 +37,7 @@ std::vector<std::string> model_folders() {
 bool is_fp8(const std::string& folder) { return read_json_file(folder + "/config.json").contains("quantization_config"); }
 
 ConvertReport convert(const std::string& from, const std::string& to, ConvertOptions::Format format,
-                      const std::string& dtype = "", int64_t shard_bytes = int64_t{5} << 30) {
+                      const std::string& dtype = "", int64_t shard_bytes = kShardBytes) {
   ConvertOptions options;
   options.from = from, options.to = to, options.format = format, options.dtype = dtype, options.shard_bytes = shard_bytes;
   return convert_model(options);
@@ -68,6 +68,8 @@ TEST(Convert, DirectoryToDirectoryKeepsEveryByte) {
     expect_same_tensors(folder, out / "one");
     convert(folder, out / "many", kHf, "", 40000);
     EXPECT_TRUE(file_exists(out / "many/model.safetensors.index.json"));
+    const auto source = SafetensorsDirectory::open(folder), shards = SafetensorsDirectory::open(out / "many");
+    for (const auto& file : shards.files()) EXPECT_EQ(file->metadata(), source.files()[0]->metadata()) << file->path();
     expect_same_tensors(folder, out / "many");
     for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"})
       EXPECT_EQ(read_file(out / (std::string("one/") + name)), read_file(folder + "/" + name)) << folder;

@@ -116,32 +116,20 @@ ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptio
     report.warnings.push_back("the GGUF file has no tokenizer: none is written");
   for (const std::string& warning : report.warnings) log_warning(warning);
 
-  // Shards: consecutive tensors up to the size; one larger tensor has a file of its own.
-  std::vector<std::vector<ShardEntry>> shards(1);
+  std::vector<ShardEntry> entries;
   std::map<std::string, const Planned*> by_name;
-  int64_t in_shard = 0, total = 0;
   for (const Planned& planned : plan) {
-    const ShardEntry entry{planned.item->name, planned.dtype, planned.item->shape};
-    if (!shards.back().empty() && in_shard + entry.bytes() > options.shard_bytes) shards.emplace_back(), in_shard = 0;
-    shards.back().push_back(entry);
-    by_name[entry.name] = &planned;
-    in_shard += entry.bytes();
-    total += entry.bytes();
+    entries.push_back({planned.item->name, planned.dtype, planned.item->shape});
+    by_name[entries.back().name] = &planned;
   }
-  const auto shard_name = [&](size_t i) {
-    char name[64];
-    std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
-    return shards.size() == 1 ? std::string("model.safetensors") : std::string(name);
-  };
+  const ShardPlan files = plan_shards(entries, options.shard_bytes);
 
   const std::string partial = options.to + ".partial", plan_path = partial + "/" + kPlanFile;
   std::string identity = source.fingerprint + "\n";
-  for (size_t i = 0; i < shards.size(); ++i) {
-    sort_for_shard(shards[i]);
-    for (const ShardEntry& entry : shards[i])
-      identity += shard_name(i) + " " + entry.name + " " + std::string(dtype_name(entry.dtype)) + " " +
+  for (size_t i = 0; i < files.shards.size(); ++i)
+    for (const ShardEntry& entry : files.shards[i])
+      identity += files.file_name(i) + " " + entry.name + " " + std::string(dtype_name(entry.dtype)) + " " +
                   std::to_string(entry.bytes()) + "\n";
-  }
   if (!file_exists(plan_path) || read_file(plan_path) != identity) {
     if (is_directory(partial)) remove_tree(partial);
     make_directories(partial);
@@ -151,19 +139,16 @@ ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptio
     log_info("'" + partial + "': going on with an unfinished conversion");
   }
 
-  Progress progress("convert", total / kMiB + 1, "MiB");
+  Progress progress("convert", files.total_bytes / kMiB + 1, "MiB");
   int64_t done = 0;
-  std::string index_entries;
-  for (size_t i = 0; i < shards.size(); ++i) {
-    const std::string path = partial + "/" + shard_name(i);
-    for (const ShardEntry& entry : shards[i])
-      index_entries += (index_entries.empty() ? "" : ",\n    ") + Json(entry.name).dump() + ": \"" + shard_name(i) + "\"";
+  for (size_t i = 0; i < files.shards.size(); ++i) {
+    const std::string path = partial + "/" + files.file_name(i);
     const bool there = file_exists(path);  // shards appear whole
     if (there) {
-      for (const ShardEntry& entry : shards[i]) done += entry.bytes();
+      for (const ShardEntry& entry : files.shards[i]) done += entry.bytes();
     } else {
-      SafetensorsShard shard(path, shards[i], source.metadata);
-      for (const ShardEntry& entry : shards[i]) {
+      SafetensorsShard shard(path, files.shards[i], source.metadata);
+      for (const ShardEntry& entry : files.shards[i]) {
         if (stop_requested()) {
           report.stopped = true;
           return report;
@@ -174,13 +159,11 @@ ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptio
       }
       shard.commit();
     }
-    report.tensors += static_cast<int64_t>(shards[i].size());
+    report.tensors += static_cast<int64_t>(files.shards[i].size());
   }
   report.bytes = done;
-  if (shards.size() > 1)
-    write_file_atomic(partial + "/model.safetensors.index.json",
-                      "{\n  \"metadata\": {\"total_size\": " + std::to_string(total) + "},\n  \"weight_map\": {\n    " +
-                          index_entries + "\n  }\n}\n");
+  if (const std::string index = files.index_json(); !index.empty())
+    write_file_atomic(partial + "/model.safetensors.index.json", index);
   write_file_atomic(partial + "/config.json",
                     torch_dtype.empty() ? source.config_json : config_for(source.config_json, torch_dtype, true));
   for (const std::string& path : source.small_files)
