@@ -8,9 +8,11 @@
 #include "base/test_fixtures.h"
 #include "checkpoint/model_files.h"
 #include "checkpoint/published_tensors.h"
+#include "checkpoint/safetensors.h"
 #include "checkpoint/safetensors_shard.h"
 #include "program.h"
 #include "tensor/format/bf16.h"
+#include "tensor/format/dequantize.h"
 
 namespace fathom {
 namespace {
@@ -49,7 +51,8 @@ void write_large_model(const std::string& directory) {
   shard.commit();
 }
 
-// RLIMIT_DATA bounds anonymous memory (mapped file pages do not count): the model is more than three times as large.
+// RLIMIT_DATA bounds anonymous memory (mapped file pages do not count): the model is more than three times as large. What was
+// used at most is printed: build/convert_program_test --gtest_filter='*NeedsLittleMemory'
 TEST(ConvertProgram, NeedsLittleMemory) {
 #ifdef FATHOM_SANITIZED
   GTEST_SKIP() << "the sanitizer's own memory is beyond the limit";
@@ -62,11 +65,20 @@ TEST(ConvertProgram, NeedsLittleMemory) {
     ::setrlimit(RLIMIT_DATA, &data);
   };
   ASSERT_GT(read_file(folder / "model/config.json").size(), 0u);
-  EXPECT_EQ(run(folder, {"convert", folder / "model", folder / "q8.gguf", "--to", "gguf", "--dtype", "q8_0"}, nullptr, limit),
-            0);
-  EXPECT_EQ(run(folder, {"convert", folder / "model", folder / "bf16.gguf", "--to", "gguf", "--dtype", "bf16"}, nullptr, limit),
-            0);
-  EXPECT_EQ(run(folder, {"convert", folder / "bf16.gguf", folder / "back", "--to", "hf"}, nullptr, limit), 0);
+  const auto convert = [&](const std::string& from, const std::string& to, const std::string& format,
+                           const std::string& dtype) {
+    Program program(folder.path(), {"convert", folder / from, folder / to, "--to", format, "--dtype", dtype}, limit);
+    int64_t peak = 0;
+    EXPECT_EQ(program.wait_and_watch(&peak), 0) << program.err();
+    std::printf("%s -> %s %s: %.1f MB of anonymous memory at most, for 220 MB of weights\n", from.c_str(), format.c_str(),
+                dtype.c_str(), static_cast<double>(peak) / 1e6);
+    EXPECT_GT(peak, 0);
+    EXPECT_LT(peak, static_cast<int64_t>(kLimit));
+  };
+  convert("model", "q8.gguf", "gguf", "q8_0");
+  convert("model", "bf16.gguf", "gguf", "bf16");
+  convert("model", "f32", "hf", "f32");
+  convert("bf16.gguf", "back", "hf", "bf16");
   EXPECT_EQ(crc32_of_file(folder / "back/model.safetensors"), crc32_of_file(folder / "model/model.safetensors"));
 }
 
@@ -112,30 +124,48 @@ TEST(ConvertProgram, GoesOnAfterKills) {
   EXPECT_FALSE(file_exists(folder / "killed.gguf.partial.journal"));
 }
 
-// FATHOM_PYTHON names a python with the package gguf (default: python3).
+// Every tensor of a GGUF file as our reader gives it, under its name there, in F32 [rows, row size].
+void write_values(const std::string& gguf, const std::string& path) {
+  const GgufFile file = GgufFile::open(gguf);
+  std::vector<SafetensorsItem> items;
+  for (const auto& entry : file.entries()) {
+    Tensor values = Tensor::empty({entry.rows(), entry.row_size()}, DType::kF32);
+    for (int64_t r = 0; r < entry.rows(); ++r)
+      dequantize_row(entry.type, file.data(entry) + r * entry.row_bytes(), entry.row_size(), values.row<float>(r));
+    items.push_back({entry.name, values, DType::kF32});
+  }
+  write_safetensors(path, items);
+}
+
+// FATHOM_PYTHON names a python with the packages gguf and safetensors (default: python3).
 TEST(ConvertProgram, PythonGgufReadsWhatIsWritten) {
   if (!is_directory(fixtures_folder() + "/models")) GTEST_SKIP() << "no fixtures at " << fixtures_folder();
   const char* set = std::getenv("FATHOM_PYTHON");
   const std::string python = set ? set : "python3";
-  if (std::system((python + " -c 'import gguf' 2>/dev/null").c_str()) != 0) GTEST_SKIP() << python << " has no package gguf";
+  if (std::system((python + " -c 'import gguf, safetensors' 2>/dev/null").c_str()) != 0)
+    GTEST_SKIP() << python << " has no packages gguf, safetensors";
   TestFolder folder;
   const std::string script = folder / "read.py";
   write_file_atomic(script,
                     "import sys, gguf, numpy as np\n"
                     "from gguf.quants import dequantize\n"
+                    "from safetensors.numpy import load_file\n"
                     "for path in sys.argv[1:]:\n"
                     "    reader = gguf.GGUFReader(path)\n"
-                    "    assert len(reader.tensors) > 20\n"
+                    "    ours = load_file(path + '.safetensors')\n"
+                    "    assert len(reader.tensors) > 20 and len(reader.tensors) == len(ours)\n"
                     "    for field in reader.fields.values(): field.contents()\n"
                     "    for t in reader.tensors:\n"
                     "        x = dequantize(t.data, t.tensor_type)\n"
-                    "        assert np.isfinite(x).all() and x.size == t.n_elements, t.name\n");
+                    "        assert np.isfinite(x).all() and x.size == t.n_elements, t.name\n"
+                    "        assert np.array_equal(x.astype(np.float32).ravel(), ours[t.name].ravel()), (path, t.name)\n");
   std::string files;
   for (const char* model : {"dsv3-tiny", "llama3-tiny", "qwen2-tiny", "qwen3-tiny", "dsv2lite-tiny", "dsv3-tiny-fp8"})
     for (const char* dtype : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "q6_k"}) {
       if (!is_directory(fixtures_folder() + "/models/" + model)) continue;
       const std::string to = folder / (std::string(model) + dtype + ".gguf");
       run(folder, {"convert", fixtures_folder() + "/models/" + model, to, "--to", "gguf", "--dtype", dtype});
+      write_values(to, to + ".safetensors");
       files += " " + to;
     }
   EXPECT_EQ(std::system((python + " " + script + files).c_str()), 0);
