@@ -237,6 +237,9 @@ class Reader : public ConfigFields {
   static std::string scalar(const YAML::Node& node, const std::string& place, const std::string& allowed) {
     if (node.IsNull()) refuse(place, "has no value; allowed: " + allowed);
     if (!node.IsScalar()) refuse(place, std::string("is a ") + (node.IsMap() ? "section" : "list") + "; allowed: " + allowed);
+    // yaml-cpp writes the escapes \N, \_ and the like as single bytes.
+    if (first_invalid_utf8(node.Scalar()) >= 0)
+      refuse(place, "has an escape for a character above U+007F; write the character itself; allowed: " + allowed);
     return node.Scalar();
   }
   // Numbers and booleans: not in quotes.
@@ -276,6 +279,13 @@ struct NoEvents : YAML::EventHandler {
 YAML::Node parse_yaml(const std::string& text, const std::string& source) {
   if (const int64_t bad = first_invalid_utf8(text); bad >= 0)
     refuse(source + ":" + std::to_string(1 + std::count(text.begin(), text.begin() + bad, '\n')), "not UTF-8");
+  // YAML forbids them; yaml-cpp takes U+0000 for an escape and U+0004 for the end of the file.
+  const auto control = std::find_if(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r';
+  });
+  if (control != text.end())
+    refuse(source + ":" + std::to_string(1 + std::count(text.begin(), control, '\n')),
+           "holds the control character " + std::to_string(static_cast<int>(*control)) + "; write it as an escape in quotes");
   try {
     // yaml-cpp's LoadAll never ends on stray text such as ",", which it takes for documents without end: two are enough here.
     std::istringstream stream(text);

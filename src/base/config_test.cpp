@@ -95,6 +95,9 @@ TEST(Config, ErrorsNameFileLineFieldAndWhatIsAllowed) {
   expect_refused("a: 1\n---\nb: 2\n", ": something follows the first YAML document");
   expect_refused(",", ": something follows the first YAML document");
   expect_refused("a: 1\nnote: \xff\n", ":2: not UTF-8");
+  expect_refused(std::string("steps: 1\nnote: a\0_\n", 18), ":2: holds the control character 0");
+  expect_refused("steps: 1\nnote: a\4b\n", ":2: holds the control character 4");
+  expect_refused("note: \"a\\_b\"\n", ":1: note: has an escape for a character above U+007F");
   expect_refused("? [a, b]\n: 1\n", ":1", "a key must be a name");
   expect_refused("steps: &a [*a]\n", ":1");
   expect_refused(std::string(100000, '['), ":", "not YAML");

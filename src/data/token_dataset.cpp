@@ -33,7 +33,8 @@ TokenDataset TokenDataset::from_files(const std::vector<std::string>& paths, con
       std::vector<int32_t> ids;
       if (tokenizer) {
         ids = tokenizer->encode(record.text, Tokenizer::Specials::kAsText, tokenizer->wants_bos());
-        if (tokenizer->eos_id() >= 0) ids.push_back(tokenizer->eos_id());
+        // The tokenizer's files may put it there themselves.
+        if (tokenizer->eos_id() >= 0 && (ids.empty() || ids.back() != tokenizer->eos_id())) ids.push_back(tokenizer->eos_id());
       } else {
         for (const char c : record.text) ids.push_back(static_cast<unsigned char>(c));
       }

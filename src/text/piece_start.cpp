@@ -31,6 +31,11 @@ PieceStart::PieceStart(const MergeTable& merges, const std::array<int32_t, 256>&
   for (char32_t c = 0x80; c < 0x10000; ++c) {
     std::string bytes;
     append_utf8(bytes, c);
+    bool joins = false;
+    for (size_t i = 0; i + 1 < bytes.size(); ++i)
+      joins |= byte_pair_rank_[pair(static_cast<unsigned char>(bytes[i]), static_cast<unsigned char>(bytes[i + 1]))] !=
+               MergeTable::kNone;
+    if (!joins) continue;
     ids.clear();
     for (const char b : bytes) ids.push_back(id_of_byte[static_cast<unsigned char>(b)]);
     merge_piece(merges, ids, scratch);
