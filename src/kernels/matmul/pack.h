@@ -29,18 +29,24 @@ FATHOM_INLINE void take_transposed(const MatrixView& v, int64_t lane, int64_t la
 // The same for pairs: 16 lanes x 32 k -> 16 vectors, one a pair of k.
 template <class T>
 FATHOM_INLINE void take_pairs_transposed(const MatrixView& v, int64_t lane, int64_t lanes, int64_t k0, int64_t n, F32* r) {
+  if constexpr (sizeof(T) == 2) {
+    if (lanes >= 16 && n >= 32 && !v.rows) {  // pairs as they stand; sixteen rows are more streams than are prefetched unasked
+      const T* p = static_cast<const T*>(v.data) + lane * v.ld + k0;
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i) {
+        prefetch(p + i * v.ld + 256);
+        r[i] = as_f32(load_pairs(p + i * v.ld));
+      }
+      transpose16(r);
+      return;
+    }
+  }
   for (int i = 0; i < 16; ++i) {
     if (i >= lanes || n <= 0) {
       r[i] = zero();
       continue;
     }
     const T* p = memory_row<T>(v, lane + i) + k0;
-    if constexpr (sizeof(T) == 2) {
-      if (n >= 32) {  // pairs as they stand
-        r[i] = as_f32(load_pairs(p));
-        continue;
-      }
-    }
     alignas(64) uint16_t row[32];
     store(reinterpret_cast<bf16*>(row), take<true>(p, n));
     store(reinterpret_cast<bf16*>(row + 16), n > 16 ? take<true>(p + 16, n - 16) : zero());
