@@ -190,6 +190,11 @@ TEST_F(Info, AConfigThatPromisesEndlessTensorsIsDescribedAtOnce) {
     "num_hidden_layers":4096,"num_attention_heads":1,"kv_lora_rank":8,"qk_nope_head_dim":8,"qk_rope_head_dim":8,"v_head_dim":8,
     "n_routed_experts":65536,"num_experts_per_tok":2,"moe_intermediate_size":1,"n_shared_experts":0})");
   EXPECT_GT(json({path}).at("checkpoint").at("tensors").get<int64_t>(), 4096 * int64_t{65536} * 3);
+  // Sizes that have no number are refused, not wrapped around.
+  const std::string wide = config_alone(R"({"model_type":"llama","vocab_size":1,"hidden_size":1,"intermediate_size":1,
+    "num_hidden_layers":4096,"num_attention_heads":65536,"head_dim":4096,"max_position_embeddings":2147483647})");
+  EXPECT_GT(json({wide}).at("machine").at("formats")[0].at("cache_bytes").get<int64_t>(), 0);
+  EXPECT_TRUE(has(text({wide, "--context", "2147483647"}, 2), "2^63"));
 }
 
 // Every model of the fixtures: what its files hold is what its config.json describes.

@@ -1,6 +1,7 @@
 // fathom info: what a model directory, a file of weights or a bare config.json holds, and what this machine could do with it.
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <optional>
 
 #include "base/error.h"
@@ -101,6 +102,8 @@ int command_info(int argc, char** argv) {
     if (context > d.config->max_position_embeddings)
       fail_usage("info", "--context " + std::to_string(context) + " is beyond the model's " +
                              std::to_string(d.config->max_position_embeddings) + " positions (max_position_embeddings)");
+    if (context > std::numeric_limits<int64_t>::max() / cache_forms(*d.config).back().bytes_per_token)
+      fail_usage("info", "the cache of --context " + std::to_string(context) + " tokens has more than 2^63 bytes");
     plan = MachinePlan::of(*d.config, context > 0 ? context : std::min(kUsualContext, d.config->max_position_embeddings));
   }
   if (json_output) {
