@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/thread_pool.h"
+#include "kernels/matmul/random_part.h"
 #include "tensor/storage.h"
 
 namespace fathom {
@@ -47,8 +49,51 @@ class WeightPool {
   int64_t next_ = 0;
 };
 
+// Random parts of one format, one for each width: the rows of the largest part serve the smaller ones.
+class PartPool {
+ public:
+  explicit PartPool(WeightFormat format) : format_(format) {}
+  void want(int64_t rows, int64_t k) { rows_[k] = std::max(rows_[k], rows); }
+  WeightPart take(int64_t rows, int64_t k) {
+    auto it = parts_.find(k);
+    if (it == parts_.end())
+      it = parts_.emplace(k, random_part(fallback_format(format_, k), rows_.at(k), k, static_cast<uint64_t>(k), kStd)).first;
+    WeightPart part = it->second;
+    part.values = part.values.slice_rows(0, rows);
+    if (part.format() == WeightFormat::kInt8Row) part.scales = part.scales.slice_rows(0, rows);
+    return part;
+  }
+
+ private:
+  WeightFormat format_;
+  std::map<int64_t, int64_t> rows_;
+  std::map<int64_t, WeightPart> parts_;
+};
+
+// Parts of the linear layers' weights, as a file in `format` would give them.
+void set_random_parts(Decoder& model, WeightFormat format) {
+  PartPool pool(format);
+  const std::vector<NamedTensor> tensors = model.named_tensors();
+  const bool absorbed = model.numerics().mla == MlaFormula::kAbsorbed;
+  const auto chosen = [&](const NamedTensor& t) {
+    return t.owner && !t.owner->always_f32 && !(absorbed && t.name.ends_with(".kv_b_proj.weight"));
+  };
+  for (const NamedTensor& t : tensors)
+    if (chosen(t)) pool.want(t.shape[0], t.shape[1]);
+  std::map<const Parameter*, std::vector<WeightPart>> stored;
+  for (const NamedTensor& t : tensors) {
+    if (!chosen(t)) continue;
+    std::vector<WeightPart>& parts = stored[t.owner];
+    if (parts.size() <= static_cast<size_t>(t.part)) parts.resize(static_cast<size_t>(t.part) + 1);
+    parts[static_cast<size_t>(t.part)] = pool.take(t.shape[0], t.shape[1]);
+  }
+  for (Parameter* p : model.parameters())
+    if (const auto it = stored.find(p); it != stored.end()) p->stored = std::move(it->second);
+}
+
 // One parameter's weights, in the form in which a checkpoint would leave them before packing.
 void set_random_weights(Parameter& p, WeightPool& pool) {
+  if (!p.stored.empty()) return;
   if (p.shape.rank() > 1 && !p.always_f32) {
     p.value = pool.take(p.shape);
     return;
@@ -98,11 +143,13 @@ ModelConfig named_shape(const std::string& name) {
   return c;
 }
 
-Decoder random_model(const ModelConfig& config, const Numerics& numerics) {
+Decoder random_model(const ModelConfig& config, const Numerics& numerics, WeightFormat format) {
   Decoder model(config, numerics);
   {
     int64_t largest = 0;
-    for (const Parameter* p : model.parameters()) largest = std::max(largest, p->shape.numel());
+    if (format != WeightFormat::kPlain) set_random_parts(model, format);
+    for (const Parameter* p : model.parameters())
+      if (p->stored.empty()) largest = std::max(largest, p->shape.numel());
     WeightPool pool(largest, compute_dtype(numerics.compute));
     for (Parameter* p : model.parameters()) set_random_weights(*p, pool);
     model.prepack();

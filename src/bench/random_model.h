@@ -16,6 +16,8 @@ ModelConfig named_shape(const std::string& name);  // Error (usage) with the nam
 // Ready to infer: packed, values dropped. Weights are normal with std 0.02, gains 1, biases of linear layers like weights, the
 // router's correction 0. They are slices of one pool, so this costs little more than packing and no more memory than the
 // packed weights and the largest parameter.
-Decoder random_model(const ModelConfig& config, const Numerics& numerics);
+// `format`: of the linear layers' weights; kPlain: the compute type. A width that the format's blocks do not divide takes
+// fallback_format(); the router and the token table stay plain.
+Decoder random_model(const ModelConfig& config, const Numerics& numerics, WeightFormat format = WeightFormat::kPlain);
 
 }  // namespace fathom

@@ -29,8 +29,8 @@ constexpr double kMiB = 1048576;
 struct Source {
   ModelConfig config;
   std::optional<ModelFiles> files;
-  Decoder open(const Numerics& numerics) const {
-    return files ? load_model(*files, numerics, /*training=*/false) : random_model(config, numerics);
+  Decoder open(const Numerics& numerics, WeightFormat format) const {
+    return files ? load_model(*files, numerics, /*training=*/false) : random_model(config, numerics, format);
   }
 };
 Source find_model(const std::string& name) {
@@ -91,6 +91,9 @@ void BenchInferCommand::add(CLI::App& app) {
     command->add_option("--dtype", dtype_, "f32 or bf16: type of weights, activations and cache")
         ->check(CLI::IsMember({"f32", "bf16"}))
         ->capture_default_str();
+    command
+        ->add_option("--weights", weights_, "of a random model: " + weight_format_names() + "; plain is as --dtype")
+        ->capture_default_str();
     command->add_option("--mla", mla_, "MLA formula: expanded or absorbed")
         ->check(CLI::IsMember({"expanded", "absorbed"}))
         ->capture_default_str();
@@ -120,20 +123,25 @@ int BenchInferCommand::run() const {
   numerics.compute = dtype_ == "f32" ? Compute::kF32 : Compute::kBF16;
   numerics.mla = mla_ == "absorbed" ? MlaFormula::kAbsorbed : MlaFormula::kExpanded;
   const Source source = find_model(model_);
+  const std::optional<WeightFormat> format = weight_format_from_name(weights_);
+  if (!format) fail_usage("bench", "--weights '" + printable(weights_) + "' is none of " + weight_format_names());
+  if (source.files && *format != WeightFormat::kPlain)
+    fail_usage("bench", "--weights is for random models; '" + printable(model_) + "' has weights of its own");
   const int64_t tokens = std::max(decode_->parsed() ? 0 : prefill_tokens_, prefill_->parsed() ? 0 : decode_tokens_);
   check_bench_positions(source.config, (depth_->parsed() ? *std::max_element(depths_.begin(), depths_.end()) : at_) + tokens);
   const double bandwidth = memory_bandwidth(), peak = gemm_peak(numerics.compute == Compute::kBF16);
   reset_peak_resident();
   const double begin = now_seconds();
-  Decoder model = source.open(numerics);
+  Decoder model = source.open(numerics, *format);
   const double load_s = now_seconds() - begin, load_bytes = peak_resident_bytes();
   reset_peak_resident();
   const ModelConfig::Counts counts = model.config().count_parameters();
   if (!json_) {
     std::printf("isa %s, %d threads; peak %s %.3f TFLOP/s; memory %.1f GB/s\n", std::string(isa_name(isa())).c_str(),
                 num_threads(), dtype_.c_str(), peak, bandwidth / 1e9);
-    std::printf("%s: %.2f G parameters, %.2f G active; %s%s; ready in %.1f s\n\n", model_.c_str(),
+    std::printf("%s: %.2f G parameters, %.2f G active; %s%s%s; ready in %.1f s\n\n", model_.c_str(),
                 static_cast<double>(counts.total) / 1e9, static_cast<double>(counts.active) / 1e9, dtype_.c_str(),
+                *format == WeightFormat::kPlain ? "" : (", weights " + weights_).c_str(),
                 model.config().is_mla() ? (", MLA " + mla_).c_str() : "", load_s);
     std::printf("%-14s %6s %9s %8s %8s %8s %8s %8s %8s %7s\n", "test", "depth", "tokens/s", "spread", "TFLOP/s", "share",
                 "GB/token", "GB/s", "share", "others");
@@ -175,6 +183,7 @@ int BenchInferCommand::run() const {
                     {"threads", num_threads()},
                     {"model", model_},
                     {"dtype", dtype_},
+                    {"weights", source.files ? Json(nullptr) : Json(weights_)},
                     {"mla", model.config().is_mla() ? Json(mla_) : Json(nullptr)},
                     {"parameters", counts.total},
                     {"active_parameters", counts.active},

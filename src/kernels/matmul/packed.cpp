@@ -31,6 +31,12 @@ std::string_view weight_format_name(WeightFormat format) {
   constexpr std::string_view kNames[kWeightFormats] = {"plain", "fp8", "int8", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"};
   return kNames[static_cast<int>(format)];
 }
+std::string weight_format_names() {
+  std::string list;
+  for (int i = 0; i < kWeightFormats; ++i)
+    list += (i ? ", " : "") + std::string(weight_format_name(static_cast<WeightFormat>(i)));
+  return list;
+}
 std::optional<WeightFormat> weight_format_from_name(std::string_view name) {
   for (int i = 0; i < kWeightFormats; ++i)
     if (weight_format_name(static_cast<WeightFormat>(i)) == name) return static_cast<WeightFormat>(i);
@@ -54,6 +60,20 @@ WeightFormat format_of(GgmlType type) {
     default:
       return WeightFormat::kPlain;
   }
+}
+
+GgmlType type_of(WeightFormat format) {
+  for (const GgmlType type :
+       {GgmlType::kQ8_0, GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ5_0, GgmlType::kQ4_K, GgmlType::kQ6_K})
+    if (format_of(type) == format) return type;
+  return GgmlType::kF32;
+}
+int64_t k_multiple(WeightFormat format) { return ggml_type_info(type_of(format)).block; }
+WeightFormat fallback_format(WeightFormat format, int64_t k) {
+  if (k % k_multiple(format) == 0) return format;
+  if (format == WeightFormat::kQ4_K) return fallback_format(WeightFormat::kQ5_0, k);
+  if (format == WeightFormat::kQ6_K) return fallback_format(WeightFormat::kQ8_0, k);
+  return WeightFormat::kPlain;
 }
 
 WeightFormat WeightPart::format() const {

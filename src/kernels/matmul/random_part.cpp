@@ -12,9 +12,6 @@
 namespace fathom {
 namespace {
 
-constexpr GgmlType kTypes[] = {GgmlType::kQ8_0, GgmlType::kQ4_0, GgmlType::kQ4_1,
-                               GgmlType::kQ5_0, GgmlType::kQ4_K, GgmlType::kQ6_K};
-
 void fill(Tensor& t, uint64_t seed) {
   constexpr int64_t kPiece = 1 << 16;
   parallel_for((t.bytes() + kPiece - 1) / kPiece, 4, [&](int64_t begin, int64_t end) {
@@ -30,13 +27,6 @@ void fill(Tensor& t, uint64_t seed) {
 }
 
 }  // namespace
-
-GgmlType type_of(WeightFormat format) {
-  for (const GgmlType type : kTypes)
-    if (format_of(type) == format) return type;
-  return GgmlType::kF32;
-}
-int64_t k_multiple(WeightFormat format) { return ggml_type_info(type_of(format)).block; }
 
 WeightPart random_part(WeightFormat format, int64_t rows, int64_t k, uint64_t seed, float deviation, float spread) {
   CHECK_EQ(k % k_multiple(format), 0);

@@ -6,10 +6,6 @@
 
 namespace fathom {
 
-// GGUF's type of a format; kF32 for the others.
-GgmlType type_of(WeightFormat format);
-// k of a row come in multiples of this.
-int64_t k_multiple(WeightFormat format);
 // [rows, k] in `format` (kPlain: bf16). Codes of any bits (E4M3: no NaN), values of variance about `deviation`^2; scales vary
 // by a factor of 2^(normal x spread). Multi-threaded; the same for the same seed.
 WeightPart random_part(WeightFormat format, int64_t rows, int64_t k, uint64_t seed, float deviation = 0.02f,
