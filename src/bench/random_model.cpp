@@ -74,18 +74,32 @@ class PartPool {
 void set_random_parts(Decoder& model, WeightFormat format) {
   PartPool pool(format);
   const std::vector<NamedTensor> tensors = model.named_tensors();
-  const bool absorbed = model.numerics().mla == MlaFormula::kAbsorbed;
-  const auto chosen = [&](const NamedTensor& t) {
-    return t.owner && !t.owner->always_f32 && !(absorbed && t.name.ends_with(".kv_b_proj.weight"));
+  const ModelConfig& c = model.config();
+  // Shapes of the parts of one tensor: itself, or kv_b_proj's keys and values head by head (Parameter::stored).
+  const auto shapes_of = [&](const NamedTensor& t) {
+    std::vector<Shape> shapes = {t.shape};
+    if (model.numerics().mla == MlaFormula::kAbsorbed && t.name.ends_with(".kv_b_proj.weight")) {
+      shapes.clear();
+      for (int64_t h = 0; h < c.num_attention_heads; ++h) {
+        shapes.push_back({c.kv_lora_rank, c.qk_nope_head_dim});
+        shapes.push_back({c.v_head_dim, c.kv_lora_rank});
+      }
+    }
+    return shapes;
   };
+  const auto chosen = [](const NamedTensor& t) { return t.owner && !t.owner->always_f32; };
   for (const NamedTensor& t : tensors)
-    if (chosen(t)) pool.want(t.shape[0], t.shape[1]);
+    if (chosen(t))
+      for (const Shape& shape : shapes_of(t)) pool.want(shape[0], shape[1]);
   std::map<const Parameter*, std::vector<WeightPart>> stored;
   for (const NamedTensor& t : tensors) {
     if (!chosen(t)) continue;
     std::vector<WeightPart>& parts = stored[t.owner];
-    if (parts.size() <= static_cast<size_t>(t.part)) parts.resize(static_cast<size_t>(t.part) + 1);
-    parts[static_cast<size_t>(t.part)] = pool.take(t.shape[0], t.shape[1]);
+    size_t at = static_cast<size_t>(t.part);
+    for (const Shape& shape : shapes_of(t)) {
+      if (parts.size() <= at) parts.resize(at + 1);
+      parts[at++] = pool.take(shape[0], shape[1]);
+    }
   }
   for (Parameter* p : model.parameters())
     if (const auto it = stored.find(p); it != stored.end()) p->stored = std::move(it->second);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -66,22 +67,24 @@ Decoder read_gguf_model(const GgufModel& source, const Numerics& numerics) {
     std::erase_if(list, [&](const NamedTensor& t) { return !published_original(t.name, source.config()).empty(); });
     return list;
   };
-  attach_stored_weights(model, originals(), [&](const NamedTensor& t) -> std::optional<WeightPart> {
-    if (!source.is_stored_plain(t.name)) return std::nullopt;
-    return WeightPart{source.read(t.name), {}, 0, false};
+  attach_stored_weights(model, originals(), [&](const NamedTensor& t) {
+    return source.stored_parts(t.name, numerics.mla == MlaFormula::kAbsorbed);
   });
   model.allocate(dtype);
   const std::vector<NamedTensor> wanted = originals();
   std::set<std::string> there;
-  bool quantised = false;
-  for (const auto& t : source.tensors()) {
-    there.insert(t.name);
-    quantised |= ggml_type_info(source.stored_type(t.name)).block > 1;
-  }
+  for (const auto& t : source.tensors()) there.insert(t.name);
   for (const NamedTensor& t : wanted) CHECK(there.count(t.name) && "named_tensors() and published_tensors() agree");
-  if (quantised)
-    log_info("'" + source.file().path() + "' (" + source.summary() + "): quantised tensors are expanded to " +
-             std::string(dtype_name(dtype)) + " in memory");
+  std::map<std::string, int> expanded;
+  for (const NamedTensor& t : wanted)
+    if (const GgmlTypeInfo& info = ggml_type_info(source.stored_type(t.name)); t.value.defined() && info.block > 1)
+      ++expanded[info.name];
+  if (!expanded.empty()) {
+    std::string list;
+    for (const auto& [name, count] : expanded) list += (list.empty() ? "" : ", ") + name + " x" + std::to_string(count);
+    log_info("'" + source.file().path() + "': these tensors are not computed on as they are and are expanded to " +
+             std::string(dtype_name(dtype)) + " in memory: " + list);
+  }
   parallel_for(static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       if (const NamedTensor& t = wanted[static_cast<size_t>(i)]; t.value.defined()) source.read_into(t.name, t.value);

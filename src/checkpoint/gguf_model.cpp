@@ -173,6 +173,52 @@ bool GgufModel::is_stored_plain(const std::string& published) const {
   const Source source = source_of(published);
   return source.main && is_plain(source.main->type) && source.permuted_dim == 0;
 }
+std::vector<WeightPart> GgufModel::stored_parts(const std::string& published, bool absorbed) const {
+  const Source source = source_of(published);
+  const PublishedTensor& tensor = tensors_[by_name_.at(published)];
+  // Rows [begin, begin + rows) of a tensor, each k values.
+  const auto view = [&](const GgufFile::Entry& entry, int64_t begin, int64_t rows, int64_t k) {
+    const int64_t bytes = entry.row_bytes();
+    std::byte* at = const_cast<std::byte*>(file_->data(entry)) + begin * bytes;
+    WeightPart part;
+    part.type = entry.type;
+    if (is_plain(entry.type))
+      part.values = Tensor::wrap(at, {rows, k}, dtype_of(entry.type), file_->lend(entry, at, rows * bytes));
+    else
+      part.values = Tensor::wrap(at, {rows, bytes}, DType::kU8, file_->lend(entry, at, rows * bytes));
+    return part;
+  };
+  const auto computed_on = [&](GgmlType type) { return is_plain(type) || format_of(type) != WeightFormat::kPlain; };
+  if (!source.main) {
+    if (!absorbed || !computed_on(source.keys->type) || !computed_on(source.values->type)) return {};
+    const int64_t latent = config_.kv_lora_rank, nope = config_.qk_nope_head_dim, v = config_.v_head_dim;
+    std::vector<WeightPart> parts;
+    for (int64_t h = 0; h < config_.num_attention_heads; ++h) {
+      parts.push_back(view(*source.keys, h * latent, latent, nope));
+      parts.push_back(view(*source.values, h * v, v, latent));
+    }
+    return parts;
+  }
+  const GgmlType type = source.main->type;
+  if (is_plain(type) && !is_stored_plain(published)) return {};
+  if (is_plain(type)) {
+    WeightPart part;
+    part.values = read(published);
+    return {part};
+  }
+  const bool table = published == "model.embed_tokens.weight" && !config_.tie_word_embeddings;
+  const bool kv_b = gguf_place(config_, published).is_kv_b();
+  if ((!table && !computed_on(type)) || (kv_b && absorbed)) return {};
+  WeightPart part = view(*source.main, source.first_row, tensor.shape[0], tensor.shape[1]);
+  if (source.permuted_dim > 0) {
+    Tensor ordered = Tensor::empty(part.values.shape(), DType::kU8);
+    for (int64_t r = 0; r < tensor.shape[0]; ++r)
+      ordered.slice_rows(r, r + 1).copy_from(
+          part.values.slice_rows(permuted_row(r, source.permuted_dim), permuted_row(r, source.permuted_dim) + 1));
+    part.values = ordered;
+  }
+  return {part};
+}
 DType GgufModel::dtype(const std::string& published) const { return dtype_of(stored_type(published)); }
 
 Tensor GgufModel::read(const std::string& published) const {

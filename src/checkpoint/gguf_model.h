@@ -11,6 +11,7 @@
 #include "checkpoint/gguf_names.h"
 #include "checkpoint/gguf_tokenizer.h"
 #include "checkpoint/published_tensors.h"
+#include "kernels/matmul/packed.h"
 #include "tensor/tensor.h"
 
 namespace fathom {
@@ -25,6 +26,10 @@ class GgufModel {
   const ModelConfig& config() const { return config_; }
   const std::vector<PublishedTensor>& tensors() const { return tensors_; }
   GgmlType stored_type(const std::string& published) const;
+  // What a Parameter's `stored` takes (nn/parameter.h): a view of the file where the type is plain or computed on as it is and
+  // the rows stand in published order, else a copy in that order; nothing where it has to be expanded. kv_b_proj in split form
+  // gives two parts a head for the `absorbed` formula, nothing for the other. The token table may be of any type.
+  std::vector<WeightPart> stored_parts(const std::string& published, bool absorbed) const;
   // Whether read() is a view of the file: as F32, F16 or BF16 in the published order of rows.
   bool is_stored_plain(const std::string& published) const;
   // What read() gives: F32, F16 and BF16 as stored, all else F32.

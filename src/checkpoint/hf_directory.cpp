@@ -146,10 +146,12 @@ Decoder read_directory(const ModelFiles& model_files, const Numerics& numerics, 
                         : ""));
   check_kinds(expected, files);
   if (!training)
-    attach_stored_weights(model, expected, [&](const NamedTensor& t) -> std::optional<WeightPart> {
+    attach_stored_weights(model, expected, [&](const NamedTensor& t) -> std::vector<WeightPart> {
       const Located& located = tensors.at(t.name);
-      const bool blocks = located.entry->dtype == DType::kF8E4M3;
-      return WeightPart{located.tensor(), blocks ? fp8_scales(files, t.name).tensor() : Tensor(), 0, false};
+      WeightPart part;
+      part.values = located.tensor();
+      if (part.is_fp8()) part.scales = fp8_scales(files, t.name).tensor();
+      return {part};
     });
   for (const auto& [name, located] : tensors) {
     if (known.count(name) || ends_with(name, ".rotary_emb.inv_freq")) continue;

@@ -1,33 +1,47 @@
 #include "checkpoint/stored_weights.h"
 
 #include <map>
+#include <utility>
 #include <vector>
+
+#include "base/check.h"
 
 namespace fathom {
 
-void attach_stored_weights(Decoder& model, std::span<const NamedTensor> wanted, const StoredPart& part_of) {
-  std::map<const Parameter*, std::vector<const NamedTensor*>> parts;
+void attach_stored_weights(Decoder& model, std::span<const NamedTensor> wanted, const StoredParts& parts_of) {
+  std::map<const Parameter*, std::vector<const NamedTensor*>> named;
   for (const NamedTensor& t : wanted)
-    if (t.owner) parts[t.owner].push_back(&t);
+    if (t.owner) named[t.owner].push_back(&t);
   const DType compute = compute_dtype(model.numerics().compute);
   for (Parameter* p : model.parameters()) {
     if (p->name == "model.embed_tokens.weight") {
-      for (const NamedTensor& t : wanted)
-        if (const auto part = t.name == p->name ? part_of(t) : std::nullopt;
-            part && (part->values.dtype() == DType::kBF16 || part->values.dtype() == compute))
-          p->stored = {*part};
+      for (const NamedTensor& t : wanted) {
+        if (t.name != p->name) continue;
+        std::vector<WeightPart> parts = parts_of(t);
+        if (parts.empty()) continue;
+        const DType dtype = parts[0].values.dtype();
+        if (dtype == DType::kBF16 || dtype == compute || dtype == DType::kU8) p->stored = std::move(parts);
+      }
       continue;
     }
-    const auto named = parts.find(p);
-    if (named == parts.end()) continue;
-    std::vector<WeightPart> stored(named->second.size());
-    bool all = true;
-    for (const NamedTensor* t : named->second) {
-      const auto part = part_of(*t);
-      if (part) stored[static_cast<size_t>(t->part)] = *part;
-      all = all && part;
+    const auto it = named.find(p);
+    if (it == named.end()) continue;
+    std::vector<WeightPart> stored;
+    if (it->second.size() == 1) {
+      stored = parts_of(*it->second[0]);
+    } else {
+      stored.resize(it->second.size());
+      for (const NamedTensor* t : it->second) {
+        const std::vector<WeightPart> part = parts_of(*t);
+        CHECK(part.size() <= 1);
+        if (part.empty()) {
+          stored.clear();
+          break;
+        }
+        stored[static_cast<size_t>(t->part)] = part[0];
+      }
     }
-    if (all) p->stored = std::move(stored);
+    p->stored = std::move(stored);
   }
 }
 

@@ -91,8 +91,7 @@ void BenchInferCommand::add(CLI::App& app) {
     command->add_option("--dtype", dtype_, "f32 or bf16: type of weights, activations and cache")
         ->check(CLI::IsMember({"f32", "bf16"}))
         ->capture_default_str();
-    command
-        ->add_option("--weights", weights_, "of a random model: " + weight_format_names() + "; plain is as --dtype")
+    command->add_option("--weights", weights_, "of a random model: " + weight_format_names() + "; plain is as --dtype")
         ->capture_default_str();
     command->add_option("--mla", mla_, "MLA formula: expanded or absorbed")
         ->check(CLI::IsMember({"expanded", "absorbed"}))

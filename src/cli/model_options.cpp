@@ -51,6 +51,11 @@ void ModelOptions::add(CLI::App& app) {
   app.add_option("--mla", mla, "MLA formula: expanded (keys and values cached) or absorbed (latents cached: less memory)")
       ->check(CLI::IsMember({"expanded", "absorbed"}))
       ->capture_default_str();
+  app.add_option("--weights", weights,
+                 "quantise plain weights of linear layers while loading (embedding, head and router stay): int8, q8_0, q4_0, "
+                 "q4_1, q5_0, q4_k, q6_k; plain: as they are stored")
+      ->check(CLI::IsMember({"plain", "int8", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"}))
+      ->capture_default_str();
   app.add_flag("--allow-long", allow_long, "go beyond the positions that the model was made for");
   add_threads_option(app);
 }
@@ -60,6 +65,7 @@ Numerics ModelOptions::numerics(const ModelConfig& config) const {
   const bool f32 = dtype.empty() ? config.torch_dtype == "float32" : dtype == "f32";
   numerics.compute = f32 ? Compute::kF32 : Compute::kBF16;
   numerics.mla = mla == "absorbed" ? MlaFormula::kAbsorbed : MlaFormula::kExpanded;
+  numerics.weights = *weight_format_from_name(weights);
   return numerics;
 }
 

@@ -13,7 +13,7 @@
 namespace fathom {
 
 struct ModelOptions {
-  std::string directory, dtype, mla = "expanded";
+  std::string directory, dtype, mla = "expanded", weights = "plain";
   bool allow_long = false;
   void add(CLI::App& app);
   ModelFiles open() const { return ModelFiles(directory); }

@@ -53,7 +53,8 @@ uint64_t hash_name(const std::string& name) {  // FNV-1a
 
 std::string Numerics::identity() const {
   return std::string(isa_name(isa())) + (compute == Compute::kF32 ? "/f32" : "/bf16") +
-         (mla == MlaFormula::kExpanded ? "/expanded" : "/absorbed");
+         (mla == MlaFormula::kExpanded ? "/expanded" : "/absorbed") +
+         (weights == WeightFormat::kPlain ? "" : "/" + std::string(weight_format_name(weights)));
 }
 
 Decoder::Impl::Impl(ModelConfig model_config, Numerics run_numerics) : config(std::move(model_config)), numerics(run_numerics) {
@@ -152,18 +153,20 @@ void Decoder::allocate_grads() {
 }
 
 void Decoder::prepack() {
-  const Compute compute = impl_->numerics.compute;
-  if (Parameter& table = impl_->embedding->table; !table.stored.empty()) {  // its rows are read where they are stored
+  const PackOptions packing = {impl_->numerics.compute, impl_->numerics.mla, impl_->numerics.weights};
+  Parameter& table = impl_->embedding->table;
+  if (!table.stored.empty() && !impl_->embedding->is_stored_in_blocks()) {  // its rows are read where they are stored
     table.value = table.stored[0].values;
     table.stored.clear();
   }
-  for (auto& block : impl_->blocks) block->prepack(compute, impl_->numerics.mla);
-  if (impl_->mtp) impl_->mtp->prepack(compute, impl_->numerics.mla);
-  if (impl_->head) {
-    impl_->head->prepack(compute);
-  } else {
-    impl_->packed_tied_head = PackedMatrix::pack(impl_->embedding->table.value, compute);
-  }
+  for (auto& block : impl_->blocks) block->prepack(packing);
+  if (impl_->mtp) impl_->mtp->prepack(packing);
+  // The head is not quantised here: its file's format, else plain.
+  const PackOptions plain = {packing.compute, packing.mla, WeightFormat::kPlain};
+  if (impl_->head)
+    impl_->head->prepack(plain);
+  else
+    impl_->packed_tied_head = pack_parts(table, 0, 1, plain);
   impl_->prepacked = true;
 }
 void Decoder::drop_packed() {

@@ -21,7 +21,9 @@ namespace fathom {
 struct Numerics {
   Compute compute = Compute::kF32;  // GEMM operands, attention operands and cache; norms, router, softmax, logits are f32
   MlaFormula mla = MlaFormula::kExpanded;
-  std::string identity() const;  // "avx512/f32/expanded": rung, compute, formula
+  // Inference: linear layers' weights that are stored plain are quantised to it when packed (embedding, head and router stay).
+  WeightFormat weights = WeightFormat::kPlain;
+  std::string identity() const;  // "avx512/f32/expanded": rung, compute, formula; and a format that weights were quantised to
 };
 
 // Given rows [begin, begin + n) and the log-probabilities of their targets, fills d(objective)/d(logp) for each row.

@@ -28,7 +28,7 @@ class AttentionModule {
   virtual int64_t cache_row_width(MlaFormula formula) const = 0;
   virtual void collect(std::vector<Parameter*>& parameters) = 0;
   virtual void collect_named(std::vector<NamedTensor>& tensors) const = 0;
-  virtual void prepack(Compute compute, MlaFormula formula) = 0;
+  virtual void prepack(const PackOptions& packing) = 0;
   virtual void drop_packed() = 0;
   virtual void drop_values() = 0;
 };

@@ -79,12 +79,12 @@ void Block::collect_named(std::vector<NamedTensor>& tensors) const {
     mlp_->collect_named(tensors);
   }
 }
-void Block::prepack(Compute compute, MlaFormula formula) {
-  attention_->prepack(compute, formula);
+void Block::prepack(const PackOptions& packing) {
+  attention_->prepack(packing);
   if (moe_) {
-    moe_->prepack(compute);
+    moe_->prepack(packing);
   } else {
-    mlp_->prepack(compute);
+    mlp_->prepack(packing);
   }
 }
 void Block::drop_packed() {

@@ -31,7 +31,7 @@ class Block {
   void collect(std::vector<Parameter*>& parameters);
   void collect_named(std::vector<NamedTensor>& tensors) const;
   int64_t weight_bytes() const { return attention_->weight_bytes() + (moe_ ? moe_->weight_bytes() : mlp_->weight_bytes()); }
-  void prepack(Compute compute, MlaFormula formula);
+  void prepack(const PackOptions& packing);
   void drop_packed();
   void drop_values();
   Moe* moe() { return moe_.get(); }

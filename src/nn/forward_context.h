@@ -9,6 +9,13 @@ namespace fathom {
 
 enum class MlaFormula : uint8_t { kExpanded, kAbsorbed };  // equal on paper, not in bits: a strict run uses one
 
+// How weights are packed for the forward role.
+struct PackOptions {
+  Compute compute = Compute::kF32;
+  MlaFormula mla = MlaFormula::kExpanded;
+  WeightFormat weights = WeightFormat::kPlain;  // linear layers' plain weights are quantised to it; kPlain: as they are
+};
+
 // What fixtures and learners look at, by MoE layer.
 struct RouterProbe {
   std::vector<Tensor> expert_ids, expert_weights, router_logits;

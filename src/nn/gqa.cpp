@@ -126,9 +126,9 @@ void Gqa::collect_named(std::vector<NamedTensor>& tensors) const {
   if (q_norm_) q_norm_->collect_named(tensors), k_norm_->collect_named(tensors);
   o_.collect_named(tensors);
 }
-void Gqa::prepack(Compute compute, MlaFormula) {
-  qkv_.prepack(compute);
-  o_.prepack(compute);
+void Gqa::prepack(const PackOptions& packing) {
+  qkv_.prepack(packing);
+  o_.prepack(packing);
 }
 void Gqa::drop_packed() {
   qkv_.drop_packed();

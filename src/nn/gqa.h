@@ -28,7 +28,7 @@ class Gqa : public AttentionModule {
   int64_t cache_row_width(MlaFormula) const override { return 2 * s_.num_kv_heads * s_.head_dim; }
   void collect(std::vector<Parameter*>& parameters) override;
   void collect_named(std::vector<NamedTensor>& tensors) const override;
-  void prepack(Compute compute, MlaFormula formula) override;
+  void prepack(const PackOptions& packing) override;
   void drop_packed() override;
   void drop_values() override;
 

@@ -3,22 +3,36 @@
 #include <utility>
 
 #include "base/error.h"
+#include "kernels/matmul/quantize_part.h"
 #include "nn/profile.h"
 
 namespace fathom {
 
-PackedMatrix pack_stored(const Parameter& p, const std::string& which, std::span<const WeightPart> parts, Compute compute) {
-  PackedMatrix packed = PackedMatrix::pack(parts, compute);
+PackedMatrix pack_stored(const Parameter& p, const std::string& which, std::span<const WeightPart> parts,
+                         const PackOptions& packing) {
+  PackedMatrix packed = pack_quantised(parts, packing);
   if (packed.has_nan())
-    fail_usage("checkpoint", which + " of '" + p.name +
-                                 "' (FP8 blocks) holds a NaN or a weight_scale_inv that is not finite; is the file damaged?");
+    fail_usage("checkpoint",
+               which + " of '" + p.name +
+                   "' holds a NaN, or a scale (weight_scale_inv in FP8) that is not finite; is the file damaged?");
   return packed;
 }
 
-PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, Compute compute) {
-  if (p.stored.empty()) return PackedMatrix::pack(p.value, compute);
+PackedMatrix pack_quantised(std::span<const WeightPart> parts, const PackOptions& packing) {
+  std::vector<WeightPart> quantised;
+  for (const WeightPart& part : parts)
+    quantised.push_back(part.format() == WeightFormat::kPlain ? quantize_part(part, packing.weights) : part);
+  return PackedMatrix::pack(quantised, packing.compute);
+}
+
+PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, const PackOptions& packing) {
+  if (p.stored.empty()) {
+    WeightPart whole;
+    whole.values = p.value;
+    return pack_quantised({&whole, 1}, packing);
+  }
   return pack_stored(p, "part " + std::to_string(begin),
-                     std::span(p.stored).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), compute);
+                     std::span(p.stored).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), packing);
 }
 
 Linear::Linear(std::vector<Part> parts, int64_t in, bool with_bias) : parts_(std::move(parts)) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "nn/forward_context.h"
 #include "nn/parameter.h"
 #include "nn/weight_gradients.h"
 #include "ops/matmul/matmul.h"
@@ -12,9 +13,13 @@ namespace fathom {
 
 // Stored parts of the Parameter `p`, packed. Error that names `p` and `which` for a NaN among FP8 bytes or a scale of theirs
 // that is not finite.
-PackedMatrix pack_stored(const Parameter& p, const std::string& which, std::span<const WeightPart> parts, Compute compute);
-// A Parameter's published parts [begin, end), packed: as stored where it holds such, else `value` of rank 2, whole.
-PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, Compute compute);
+PackedMatrix pack_stored(const Parameter& p, const std::string& which, std::span<const WeightPart> parts,
+                         const PackOptions& packing);
+// A Parameter's published parts [begin, end), packed: as stored where it holds such, else `value` of rank 2, whole. Plain ones
+// are quantised to packing.weights.
+PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, const PackOptions& packing);
+// The same for parts at hand.
+PackedMatrix pack_quantised(std::span<const WeightPart> parts, const PackOptions& packing);
 
 class Linear {
  public:
@@ -33,8 +38,8 @@ class Linear {
   int64_t out() const { return weight.shape[0]; }
   int64_t in() const { return weight.shape[1]; }
   int64_t weight_bytes() const;  // that one forward reads: the packed copy, else the values; and the bias
-  void prepack(Compute compute) {
-    packed_ = pack_parts(weight, 0, static_cast<int64_t>(parts_.size()), compute);
+  void prepack(const PackOptions& packing) {
+    packed_ = pack_parts(weight, 0, static_cast<int64_t>(parts_.size()), packing);
     weight.stored.clear();
   }
   void drop_packed() { packed_ = PackedMatrix(); }

@@ -220,18 +220,23 @@ void Mla::drop_values() {
   for (Linear* l : {down_.get(), q_up_.get(), kv_up_.get(), o_.get()}) l->drop_values();
 }
 
-void Mla::prepack(Compute compute, MlaFormula formula) {
+void Mla::prepack(const PackOptions& packing) {
   drop_packed();
-  for (Linear* l : {down_.get(), q_up_.get(), o_.get()}) l->prepack(compute);
-  if (formula == MlaFormula::kExpanded) {
-    kv_up_->prepack(compute);
-  } else if (const auto& stored = kv_up_->weight.stored; !stored.empty() && stored[0].is_fp8()) {
-    prepack_absorbed_blocks(compute);
+  for (Linear* l : {down_.get(), q_up_.get(), o_.get()}) l->prepack(packing);
+  const auto& stored = kv_up_->weight.stored;
+  if (packing.mla == MlaFormula::kExpanded) {
+    kv_up_->prepack(packing);
+  } else if (stored.size() > 1) {
+    for (int64_t h = 0; h < s_.num_heads; ++h)
+      prepack_head(h, stored[static_cast<size_t>(2 * h)], stored[static_cast<size_t>(2 * h + 1)], packing);
+  } else if (!stored.empty() && stored[0].is_fp8()) {
+    prepack_absorbed_blocks(packing);
   } else {
-    const Tensor uk = absorbed_key_weight(), uv = absorbed_value_weight();
+    WeightPart uk, uv;
+    const Tensor keys = absorbed_key_weight(), values = absorbed_value_weight();
     for (int64_t h = 0; h < s_.num_heads; ++h) {
-      packed_uk_.push_back(PackedMatrix::pack(uk.index(h), compute));
-      packed_uv_.push_back(PackedMatrix::pack(uv.index(h), compute));
+      uk.values = keys.index(h), uv.values = values.index(h);
+      prepack_head(h, uk, uv, packing);
     }
   }
   kv_up_->weight.stored.clear();

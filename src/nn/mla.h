@@ -28,7 +28,7 @@ class Mla : public AttentionModule {
   int64_t cache_row_width(MlaFormula formula) const override;
   void collect(std::vector<Parameter*>& parameters) override;
   void collect_named(std::vector<NamedTensor>& tensors) const override;
-  void prepack(Compute compute, MlaFormula formula) override;
+  void prepack(const PackOptions& packing) override;
   void drop_packed() override;
   void drop_values() override;
 
@@ -48,10 +48,11 @@ class Mla : public AttentionModule {
   Tensor attend_expanded(const ForwardContext& context, int layer, const Tensor& q, const Tensor& latents,
                          AttentionSaved* saved) const;
   Tensor attend_absorbed(const ForwardContext& context, int layer, const Tensor& q, const Tensor& latents) const;
-  const Tensor& plain_kv_b() const;               // kv_b_proj, not in blocks: its value, or as stored
-  Tensor absorbed_key_weight() const;             // W_UK per head, transposed: [H, kv_lora, nope]
-  Tensor absorbed_value_weight() const;           // W_UV per head: [H, v, kv_lora]
-  void prepack_absorbed_blocks(Compute compute);  // both, from kv_b_proj in FP8 blocks
+  const Tensor& plain_kv_b() const;                          // kv_b_proj, not in blocks: its value, or as stored
+  Tensor absorbed_key_weight() const;                        // W_UK per head, transposed: [H, kv_lora, nope]
+  Tensor absorbed_value_weight() const;                      // W_UV per head: [H, v, kv_lora]
+  void prepack_absorbed_blocks(const PackOptions& packing);  // both, from kv_b_proj in FP8 blocks
+  void prepack_head(int64_t head, const WeightPart& uk, const WeightPart& uv, const PackOptions& packing);
 
   MlaShape s_;
   std::unique_ptr<Linear> down_;              // [q_a; kv_a], or kv_a alone

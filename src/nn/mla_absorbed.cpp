@@ -75,7 +75,13 @@ Tensor Mla::absorbed_value_weight() const {
   return t;
 }
 
-void Mla::prepack_absorbed_blocks(Compute compute) {
+void Mla::prepack_head(int64_t head, const WeightPart& uk, const WeightPart& uv, const PackOptions& packing) {
+  const std::string which = "head " + std::to_string(head);
+  packed_uk_.push_back(pack_stored(kv_up_->weight, which, {&uk, 1}, packing));
+  packed_uv_.push_back(pack_stored(kv_up_->weight, which, {&uv, 1}, packing));
+}
+
+void Mla::prepack_absorbed_blocks(const PackOptions& packing) {
   const WeightPart& whole = kv_up_->weight.stored[0];
   for (int64_t h = 0; h < s_.num_heads; ++h) {
     const int64_t first = h * (s_.nope + s_.v);
@@ -86,9 +92,7 @@ void Mla::prepack_absorbed_blocks(Compute compute) {
       fail_usage("model", "head " + std::to_string(h) + " of '" + kv_up_->weight.name + "' lies across two FP8 blocks (rows " +
                               std::to_string(first) + " to " + std::to_string(first + s_.nope) +
                               "), so the absorbed formula cannot compute on them; use --mla expanded");
-    const std::string head = "head " + std::to_string(h);
-    packed_uk_.push_back(pack_stored(kv_up_->weight, head, {&uk, 1}, compute));
-    packed_uv_.push_back(pack_stored(kv_up_->weight, head, {&uv, 1}, compute));
+    prepack_head(h, uk, uv, packing);
   }
 }
 

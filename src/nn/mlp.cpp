@@ -42,9 +42,9 @@ void Mlp::collect_named(std::vector<NamedTensor>& tensors) const {
   gate_up_.collect_named(tensors);
   down_.collect_named(tensors);
 }
-void Mlp::prepack(Compute compute) {
-  gate_up_.prepack(compute);
-  down_.prepack(compute);
+void Mlp::prepack(const PackOptions& packing) {
+  gate_up_.prepack(packing);
+  down_.prepack(packing);
 }
 void Mlp::drop_packed() {
   gate_up_.drop_packed();

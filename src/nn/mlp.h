@@ -18,7 +18,7 @@ class Mlp {
   void collect(std::vector<Parameter*>& parameters);
   void collect_named(std::vector<NamedTensor>& tensors) const;
   int64_t weight_bytes() const { return gate_up_.weight_bytes() + down_.weight_bytes(); }
-  void prepack(Compute compute);
+  void prepack(const PackOptions& packing);
   void drop_packed();
   void drop_values();
 

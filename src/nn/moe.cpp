@@ -143,12 +143,16 @@ int64_t Moe::weight_bytes() const {
   return banks / experts() * gate_.config().top_k + gate_.weight_bytes() + (shared_ ? shared_->weight_bytes() : 0);
 }
 
-void Moe::prepack(Compute compute) {
+void Moe::prepack(const PackOptions& packing) {
   drop_packed();
   gate_.prepack();
   const auto pack = [&](Parameter& bank, int64_t e, int64_t parts) {  // of one expert
-    if (bank.stored.empty()) return PackedMatrix::pack(bank.value.index(e), compute);
-    PackedMatrix packed = pack_parts(bank, e * parts, (e + 1) * parts, compute);
+    if (bank.stored.empty()) {
+      WeightPart whole;
+      whole.values = bank.value.index(e);
+      return pack_quantised({&whole, 1}, packing);
+    }
+    PackedMatrix packed = pack_parts(bank, e * parts, (e + 1) * parts, packing);
     std::fill_n(bank.stored.begin() + e * parts, parts, WeightPart());
     return packed;
   };
@@ -157,7 +161,7 @@ void Moe::prepack(Compute compute) {
     packed_down_.push_back(pack(down_, e, 1));
   }
   for (Parameter* bank : {&gate_up_, &down_}) bank->stored.clear();
-  if (shared_) shared_->prepack(compute);
+  if (shared_) shared_->prepack(packing);
 }
 void Moe::drop_packed() {
   gate_.drop_packed();

@@ -27,7 +27,7 @@ class Moe {
   void collect(std::vector<Parameter*>& parameters);
   void collect_named(std::vector<NamedTensor>& tensors) const;
   int64_t weight_bytes() const;  // read for one token: its experts', the shared ones', the router's
-  void prepack(Compute compute);
+  void prepack(const PackOptions& packing);
   void drop_packed();
   void drop_values();
   const Tensor& load_counts() const { return counts_; }

@@ -30,7 +30,7 @@ class MoeGate {
   void collect(std::vector<Parameter*>& parameters);
   void collect_named(std::vector<NamedTensor>& tensors) const;
   int64_t weight_bytes() const { return weight_.weight_bytes(); }
-  void prepack() { weight_.prepack(Compute::kF32); }
+  void prepack() { weight_.prepack({}); }
   void drop_packed() { weight_.drop_packed(); }
   void drop_values() { weight_.drop_values(); }
 

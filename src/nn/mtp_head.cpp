@@ -83,9 +83,9 @@ void MtpHead::collect_named(std::vector<NamedTensor>& tensors) const {
   block_->collect_named(tensors);
   norm_.collect_named(tensors);
 }
-void MtpHead::prepack(Compute compute, MlaFormula formula) {
-  eh_proj_.prepack(compute);
-  block_->prepack(compute, formula);
+void MtpHead::prepack(const PackOptions& packing) {
+  eh_proj_.prepack(packing);
+  block_->prepack(packing);
 }
 void MtpHead::drop_packed() {
   eh_proj_.drop_packed();

@@ -36,7 +36,7 @@ class MtpHead {
                 Tensor& dmain_hidden, WeightGradients& queue);
   void collect(std::vector<Parameter*>& parameters);
   void collect_named(std::vector<NamedTensor>& tensors) const;
-  void prepack(Compute compute, MlaFormula formula);
+  void prepack(const PackOptions& packing);
   void drop_packed();
   void drop_values();
   Block& block() { return *block_; }

@@ -17,8 +17,9 @@ struct Parameter {
   bool decay = false;     // weight decay: rank >= 2 in the checkpoint
   bool trainable = true;  // false: e_score_correction_bias (updated by rule, saved with the weights)
   Shape shape;            // known before `value` is allocated
-  // Inference: the published parts in order, as their file holds them; then no `value`. Packing consumes them, one by one, so
-  // that a file's pages go back as they are read; the token table stays where it is stored.
+  // Inference: the published parts in order, as their file holds them; then no `value`. PackOptions consumes them, one by one,
+  // so that a file's pages go back as they are read; the token table stays where it is stored. kv_b_proj, where MLA is
+  // absorbed, may come as two parts a head: the keys' transposed [kv_lora, nope], and the values' [v, kv_lora].
   std::vector<WeightPart> stored;
   bool always_f32 = false;    // norms, biases, router: F32 in inference too
   bool grad_written = false;  // in this optimizer step: the first contribution assigns, later ones add

@@ -38,10 +38,10 @@ struct WeightPart {
   bool blocks_fit() const { return !transposed || first_row % kFp8Block == 0 || first_row % kFp8Block + k() <= kFp8Block; }
 };
 std::string_view weight_format_name(WeightFormat format);  // "plain", "fp8", "int8", "q8_0", …
-std::string weight_format_names();                             // all, with commas
+std::string weight_format_names();                         // all, with commas
 std::optional<WeightFormat> weight_format_from_name(std::string_view name);
-GgmlType type_of(WeightFormat format);       // GGUF's type of a format; kF32 for the others
-int64_t k_multiple(WeightFormat format);     // k of a row come in multiples of this
+GgmlType type_of(WeightFormat format);    // GGUF's type of a format; kF32 for the others
+int64_t k_multiple(WeightFormat format);  // k of a row come in multiples of this
 // `format`, or for a k that its blocks do not divide what GGUF writers take there: Q5_0 for Q4_K, Q8_0 for Q6_K, then kPlain.
 WeightFormat fallback_format(WeightFormat format, int64_t k);
 // The format that computes on GGUF's `type` as it is; kPlain where there is none, and it must be expanded.

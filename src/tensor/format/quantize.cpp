@@ -1,5 +1,6 @@
 #include "tensor/format/quantize.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -36,6 +37,35 @@ void q4_0(const float* x, uint8_t* b) {
   for (int i = 0; i < 16; ++i) b[2 + i] = static_cast<uint8_t>(level(x[i]) | level(x[i + 16]) << 4);
 }
 
+// 15 steps from the smallest value to the largest.
+void q4_1(const float* x, uint8_t* b) {
+  const auto [low, high] = std::minmax_element(x, x + 32);
+  const float d = (*high - *low) / 15, inverse = d >= kSmallest ? 1 / d : 0, min = *low;
+  store_f16(b, d);
+  store_f16(b + 2, min);
+  const auto level = [&](float value) { return std::min(15, static_cast<int>((value - min) * inverse + 0.5f)); };
+  for (int i = 0; i < 16; ++i) b[4 + i] = static_cast<uint8_t>(level(x[i]) | level(x[i + 16]) << 4);
+}
+// As q4_0 with -16; the fifth bits stand together.
+void q5_0(const float* x, uint8_t* b) {
+  float extreme = 0;
+  for (int i = 0; i < 32; ++i)
+    if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
+  const float d = extreme / -16, inverse = std::fabs(d) >= kSmallest ? 1 / d : 0;
+  store_f16(b, d);
+  uint32_t high = 0;
+  const auto level = [&](int i) {
+    const uint32_t code = static_cast<uint32_t>(std::min(31, static_cast<int>(x[i] * inverse + 16.5f)));
+    high |= (code >> 4) << i;
+    return code & 15;
+  };
+  for (int i = 0; i < 16; ++i) {
+    const uint32_t low = level(i);
+    b[6 + i] = static_cast<uint8_t>(low | level(i + 16) << 4);
+  }
+  for (int i = 0; i < 4; ++i) b[2 + i] = static_cast<uint8_t>(high >> (8 * i));
+}
+
 QuantizeBlock block_of(GgmlType type) {
   switch (type) {
     case GgmlType::kF16:
@@ -46,6 +76,10 @@ QuantizeBlock block_of(GgmlType type) {
       return q8_0;
     case GgmlType::kQ4_0:
       return q4_0;
+    case GgmlType::kQ4_1:
+      return q4_1;
+    case GgmlType::kQ5_0:
+      return q5_0;
     default:
       return quantize_k(type);
   }
@@ -77,6 +111,10 @@ float largest_value(GgmlType type) {
       return kF16 * 127;
     case GgmlType::kQ4_0:
       return kF16 * 8;
+    case GgmlType::kQ4_1:
+      return kF16;
+    case GgmlType::kQ5_0:
+      return kF16 * 16;
     case GgmlType::kF16:
       return kF16;
     // Scales are at most 63 (Q4_K: a sub-block spans 15 steps) or 128 (Q6_K: 32 steps) times the f16; half is left unused.

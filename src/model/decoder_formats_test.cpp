@@ -1,0 +1,116 @@
+// The whole model over weights in every format: close to the same model with the dequantised values, and strict.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "base/thread_pool.h"
+#include "kernels/matmul/quantize_part.h"
+#include "model/decoder_testing.h"
+#include "tensor/format/dequantize.h"
+
+namespace fathom {
+namespace {
+
+constexpr WeightFormat kFormats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
+                                     WeightFormat::kQ5_0,    WeightFormat::kQ4_K, WeightFormat::kQ6_K};
+
+// Widths that blocks of 256 divide, and (the heads') ones that they do not: those take the fallback.
+ModelConfig wide_config(const std::string& kind) {
+  ModelConfig c = tiny_config(kind);
+  c.hidden_size = 256, c.intermediate_size = 512, c.num_hidden_layers = 2;
+  if (c.is_mla()) {
+    c.q_lora_rank = c.q_lora_rank ? 96 : 0;
+    c.kv_lora_rank = 64, c.qk_nope_head_dim = 32, c.qk_rope_head_dim = 16, c.v_head_dim = 32;
+    c.moe_intermediate_size = 256;
+  } else {
+    c.head_dim = 64;
+  }
+  return c;
+}
+Decoder wide_model(const std::string& kind, const Numerics& numerics) {
+  Decoder model(wide_config(kind), numerics);
+  model.init_weights(3, 0.06);
+  return model;
+}
+// What a part's codes stand for.
+Tensor dequantised(const WeightPart& part) {
+  Tensor values = Tensor::empty({part.rows(), part.k()}, DType::kF32);
+  for (int64_t r = 0; r < part.rows(); ++r) {
+    const std::byte* row = part.values.raw() + r * part.values.row_stride();
+    if (part.format() == WeightFormat::kInt8Row)
+      for (int64_t i = 0; i < part.k(); ++i)
+        values.row<float>(r)[i] = static_cast<float>(reinterpret_cast<const int8_t*>(row)[i]) * part.scales.data<float>()[r];
+    else
+      dequantize_row(part.type, row, part.k(), values.row<float>(r));
+  }
+  return values;
+}
+Batch batch_of(const std::vector<int32_t>& ids) {
+  Batch batch;
+  batch.add(ids);
+  return batch;
+}
+
+TEST(DecoderFormats, CloseToTheDequantisedModel) {
+  for (const std::string kind : {"v3", "v2lite", "qwen2"})
+    for (const WeightFormat format : kFormats) {
+      Numerics numerics;
+      Decoder reference = wide_model(kind, numerics);
+      for (const NamedTensor& t : reference.named_tensors()) {
+        if (!t.owner || t.owner->always_f32 || t.name == "lm_head.weight") continue;
+        WeightPart plain;
+        plain.values = t.value;
+        const WeightPart part = quantize_part(plain, format);
+        Tensor to = t.value;
+        ASSERT_NE(part.format(), WeightFormat::kPlain) << t.name;
+        to.copy_from(dequantised(part));
+      }
+      numerics.weights = format;
+      Decoder model = wide_model(kind, numerics);
+      model.prepack();
+      model.drop_values_after_prepack();
+      const auto ids = tiny_tokens(40, 4);
+      const Tensor got = model.logits(model.forward(batch_of(ids), nullptr)),
+                   want = reference.logits(reference.forward(batch_of(ids), nullptr));
+      double error = 0, power = 0;
+      for (int64_t i = 0; i < got.numel(); ++i) {
+        const double d = static_cast<double>(got.data<float>()[i]) - want.data<float>()[i];
+        error += d * d, power += static_cast<double>(want.data<float>()[i]) * want.data<float>()[i];
+      }
+      EXPECT_LE(std::sqrt(error / power), 1e-5) << kind << " " << weight_format_name(format);
+      EXPECT_GT(power, 0);
+    }
+}
+
+TEST(DecoderFormats, Strict) {
+  for (const auto& [kind, mla] : {std::pair<std::string, MlaFormula>{"v3", MlaFormula::kAbsorbed},
+                                  {"v2lite", MlaFormula::kExpanded},
+                                  {"qwen2", MlaFormula::kExpanded}})
+    for (const Compute compute : {Compute::kF32, Compute::kBF16})
+      for (const WeightFormat format : kFormats) {
+        Decoder model = wide_model(kind, {compute, mla, format});
+        model.prepack();
+        model.drop_values_after_prepack();
+        const auto ids = tiny_tokens(70, 5);
+        const Tensor whole = model.logits(model.forward(batch_of(ids), nullptr));
+        for (const int64_t n : {1, 3, 17, 65}) {
+          set_num_threads(n == 17 ? 1 : 2);
+          const Tensor prefix = model.logits(model.forward(batch_of({ids.begin(), ids.begin() + n}), nullptr));
+          ASSERT_EQ(std::memcmp(prefix.raw(), whole.raw(), static_cast<size_t>(prefix.bytes())), 0)
+              << kind << " " << weight_format_name(format) << " " << n;
+        }
+      }
+  set_num_threads(2);
+}
+
+TEST(DecoderFormats, IdentityNamesTheFormat) {
+  Numerics numerics;
+  const std::string plain = numerics.identity();
+  numerics.weights = WeightFormat::kQ4_0;
+  EXPECT_EQ(numerics.identity(), plain + "/q4_0");
+}
+
+}  // namespace
+}  // namespace fathom
