@@ -56,6 +56,9 @@ constexpr MatmulCase kBenchCases[] = {
     {kForwardPacked, 4, 8192, 8192},
     {kForwardPacked, 1, 8192, 8192},
     {kForwardPacked, 1, 8192, 8192, 0, kF, DType::kF32},
+    {kForwardPacked, 512, 17920, 1536},  // Qwen2-1.5B: gate and up, down, [q; k; v]
+    {kForwardPacked, 512, 1536, 8960},
+    {kForwardPacked, 512, 2048, 1536},
 };
 
 // Over weights in blocks: prefill, experts, and few rows, which memory binds.
