@@ -46,6 +46,8 @@ std::vector<OpCase> attention_cases() {
       {"mla 48/32 h4", expanded_layout(4, 32, 16, 32), f32, 4, 512, 512, true},
       {"mla 96/64 h12", expanded_layout(12, 64, 32, 64), bf16, 4, 512, 512, true},
       {"gqa 64 h10/2", grouped_layout(10, 2, 64), bf16, 4, 512, 512, true},
+      {"absorbed mla h8", absorbed_layout(8, 512, 64), bf16, 1, 4096, 1, false},
+      {"absorbed mla h8", absorbed_layout(8, 512, 64), bf16, 1, 65536, 1, false},
       {"absorbed mla h16", absorbed_layout(16, 512, 64), bf16, 1, 4096, 1, false},
       {"absorbed mla h128", absorbed_layout(128, 512, 64), bf16, 1, 4096, 1, false},
       {"mla 192/128 h16", expanded_layout(16, 128, 64, 128), bf16, 1, 4096, 1, false},

@@ -1,6 +1,6 @@
 // Decode with few lanes (at most 8: one query of a head or a small group). A product over lanes would use one lane in
 // sixteen, so here keys lie along the vector: 16 keys are transposed in registers on the way in. Each score is still the
-// one chain over the width, so the bits are those of the wide form. AVX-512 rungs with float words. For *_cpu.cpp files.
+// one chain over the width, so the bits are those of the wide form. AVX-512 rungs, float words and pairs. For *_cpu.cpp files.
 #pragma once
 #include "ops/attention/attention_pack.h"
 
@@ -95,6 +95,150 @@ FATHOM_INLINE void few_softmax(float* s, int64_t rel, int64_t last, float* m, fl
   *alpha = _mm512_cvtss_f32(a.v);
   *l = _mm512_cvtss_f32(fma(set1(*l), a, set1(reduce_add(sum))).v);
 }
+
+#if FATHOM_RUNG_LEVEL >= 3
+// The same over pairs. s [n][64] = scale K Q^T: the keys' words are transposed, four lines of every row at a time, so that a
+// product with lanes as rows and keys along the vector reads them from L1. q [n][q_stride] words, padded to lines.
+template <int N, Start start>
+FATHOM_INLINE void few_product(const Gemm<uint32_t>& g, const uint32_t* q) {
+  constexpr int kWide = N <= 4 ? 4 : 2;
+  for (int64_t v = 0; v < g.nvec; v += kWide)
+    panel<PairWord, N, kWide, start, false>(g, q, g.b + 16 * v, g.c + 16 * v, nullptr);
+}
+template <Start start>
+void few_product(const Gemm<uint32_t>& g, const uint32_t* q) {
+  switch (g.rows) {
+    case 1:
+      return few_product<1, start>(g, q);
+    case 2:
+      return few_product<2, start>(g, q);
+    case 3:
+      return few_product<3, start>(g, q);
+    case 4:
+      return few_product<4, start>(g, q);
+    case 5:
+      return few_product<5, start>(g, q);
+    case 6:
+      return few_product<6, start>(g, q);
+    case 7:
+      return few_product<7, start>(g, q);
+    case 8:
+      return few_product<8, start>(g, q);
+  }
+}
+constexpr int64_t kFewDepth = 64;  // words: four lines
+// words: scratch of kFewDepth x 64. prefetch() is called for every 16 lines.
+template <class Prefetch>
+void few_pair_scores(int64_t n, const AttentionHead& h, const bf16* block, int64_t last, const uint32_t* q, int64_t q_shared,
+                     int64_t q_stride, uint32_t* words, float* s, Prefetch& prefetch) {
+  const int64_t part_offset[2] = {h.key_offset, h.shared_offset}, part_width[2] = {h.key_width, h.shared_width};
+  const int parts = h.shared_width > 0 ? 2 : 1;
+  for (int part = 0; part < parts; ++part) {
+    const bf16* rows = block + part_offset[part];
+    const int64_t lines = (part_width[part] + 31) / 32;
+    for (int64_t line = 0; line < lines; line += kFewDepth / 16) {
+      const int64_t count = lines - line < kFewDepth / 16 ? lines - line : kFewDepth / 16;
+      for (int64_t key = 0; key < 64; key += 16) {
+        if (key > last) {  // whole vectors of keys that nobody sees: zeros, so that no NaN of unused memory is met
+          for (int64_t w = 0; w < 16 * count; ++w) _mm512_storeu_si512(words + w * 64 + key, _mm512_setzero_si512());
+          continue;
+        }
+        for (int64_t i = 0; i < count; ++i) {
+          const int64_t d = 32 * (line + i);
+          __m512i a[16];
+#pragma GCC unroll 16
+          for (int r = 0; r < 16; ++r)
+            a[r] = load_line(rows + (key + r < last ? key + r : last) * h.row_width + d, part_width[part] - d);
+          transpose16(a);
+#pragma GCC unroll 16
+          for (int w = 0; w < 16; ++w) _mm512_storeu_si512(words + (16 * i + w) * 64 + key, a[w]);
+          prefetch();
+        }
+      }
+      const bool first = part == 0 && line == 0, end = part == parts - 1 && line + count == lines;
+      const Gemm<uint32_t> g{n, 4, 16 * count, q_stride, 1, words, 64, s, 64, nullptr, end ? h.scale : 1};
+      const uint32_t* at = q + (part ? q_shared : 0) + 16 * line;
+      first ? few_product<Start::kZero>(g, at) : few_product<Start::kLoad>(g, at);
+    }
+  }
+}
+
+// A lane's probabilities s [64], which are bf16 values, as pairs of keys in its first 32 words. What stands behind `last` is
+// not read later.
+FATHOM_INLINE void few_pairs(float* s, int64_t last) {
+  for (int64_t j = 0; j <= last; j += 32) {
+    const __m512bh pairs = _mm512_cvtne2ps_pbh(load(s + j + 16).v, load(s + j).v);
+    _mm512_storeu_si512(s + j / 2, reinterpret_cast<__m512i>(pairs));
+  }
+}
+
+// Columns [0, 16 NV) of N lanes: c (+)= P V over the keys 0 .. last; p [N][64] words, v the first of the value's columns.
+template <int N, int NV, bool kFresh>
+__attribute__((noinline)) void few_values_panel(const bf16* v, int64_t row_width, int64_t last, const uint32_t* p, float* c,
+                                                int64_t c_row, const float* scale) {
+  alignas(64) static const uint16_t kLow[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                                8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  const __m512i low = _mm512_load_si512(kLow), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+  F32 acc[N][NV];
+#pragma GCC unroll 8
+  for (int r = 0; r < N; ++r)
+#pragma GCC unroll 8
+    for (int i = 0; i < NV; ++i) acc[r][i] = kFresh ? zero() : load(c + r * c_row + 16 * i) * set1(scale[r]);
+  for (int64_t j = 0; j <= last; j += 2, v += 2 * row_width) {
+    Pairs column[NV];
+#pragma GCC unroll 4
+    for (int i = 0; i < NV / 2; ++i) {
+      const __m512i even = _mm512_loadu_si512(v + 32 * i),
+                    odd = j < last ? _mm512_loadu_si512(v + row_width + 32 * i) : _mm512_setzero_si512();
+      column[2 * i] = {_mm512_permutex2var_epi16(even, low, odd)};
+      column[2 * i + 1] = {_mm512_permutex2var_epi16(even, high, odd)};
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < N; ++r) {
+      const Pairs x = set1_pairs(p[r * 64 + j / 2]);
+#pragma GCC unroll 8
+      for (int i = 0; i < NV; ++i) acc[r][i] = dot2(x, column[i], acc[r][i]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < N; ++r)
+#pragma GCC unroll 8
+    for (int i = 0; i < NV; ++i) store(c + r * c_row + 16 * i, acc[r][i]);
+}
+template <int N, bool kFresh>
+FATHOM_INLINE void few_values(const AttentionHead& h, const bf16* block, int64_t last, const uint32_t* p, float* c,
+                              int64_t c_row, const float* scale) {
+  constexpr int kWide = N <= 2 ? 8 : N <= 6 ? 4 : 2;
+  const bf16* v = block + h.value_offset;
+  int64_t d = 0;
+  for (; d + 16 * kWide <= h.value_width; d += 16 * kWide)
+    few_values_panel<N, kWide, kFresh>(v + d, h.row_width, last, p, c + d, c_row, scale);
+  for (; d < h.value_width; d += 32) few_values_panel<N, 2, kFresh>(v + d, h.row_width, last, p, c + d, c_row, scale);
+}
+// n lanes (at most 8); c is scaled by scale [n] first, or starts at 0. The value's width is a multiple of 32.
+template <bool kFresh>
+void few_values(int64_t n, const AttentionHead& h, const bf16* block, int64_t last, const uint32_t* p, float* c, int64_t c_row,
+                const float* scale) {
+  switch (n) {
+    case 1:
+      return few_values<1, kFresh>(h, block, last, p, c, c_row, scale);
+    case 2:
+      return few_values<2, kFresh>(h, block, last, p, c, c_row, scale);
+    case 3:
+      return few_values<3, kFresh>(h, block, last, p, c, c_row, scale);
+    case 4:
+      return few_values<4, kFresh>(h, block, last, p, c, c_row, scale);
+    case 5:
+      return few_values<5, kFresh>(h, block, last, p, c, c_row, scale);
+    case 6:
+      return few_values<6, kFresh>(h, block, last, p, c, c_row, scale);
+    case 7:
+      return few_values<7, kFresh>(h, block, last, p, c, c_row, scale);
+    case 8:
+      return few_values<8, kFresh>(h, block, last, p, c, c_row, scale);
+  }
+}
+#endif
 
 }  // namespace fathom::FATHOM_RUNG
 #endif

@@ -133,10 +133,10 @@ class Forward {
     alpha_ = take<float>(kTileLanes);
     rel_ = take<float>(kTileLanes);
 #if FATHOM_RUNG_LEVEL >= 2
-    few_ = U::kPer == 1 && t_.num_lanes <= kFewLanes && h_.value_width % 16 == 0;
+    few_ = t_.num_lanes <= kFewLanes && h_.value_width % (16 * U::kPer) == 0;
 #endif
     if (few_)
-      widen_queries();
+      few_queries();
     else
       pack_queries();
   }
@@ -152,8 +152,7 @@ class Forward {
     const int64_t end = at_most(begin + kSuperBlocks, last / 64 + 1);
     for (int64_t i = 0; i < round16(t_.num_lanes); ++i) state.m[i] = kMinusInfinity, state.l[i] = 0;
 #if FATHOM_RUNG_LEVEL >= 2
-    if constexpr (U::kPer == 1)
-      if (few_) return run_few(begin, end, last, state);
+    if (few_) return run_few(begin, end, last, state);
 #endif
     for (int64_t b = begin; b < end; ++b) {
       const T* block = static_cast<const T*>(t_.blocks[b]);
@@ -227,46 +226,73 @@ class Forward {
   }
 
   // Few lanes: q_ [8][key part | shared part], each part padded to a line.
-  int64_t few_shared() const { return (h_.key_width + 31) / 32 * 32; }
-  int64_t few_stride() const { return few_shared() + (h_.shared_width + 31) / 32 * 32; }
-  void widen_queries() {
-    float* q = reinterpret_cast<float*>(q_);
-    __builtin_memset(q, 0, static_cast<size_t>(8 * few_stride()) * sizeof(float));
+  int64_t few_shared() const { return (h_.key_width + 31) / 32 * 32 / U::kPer; }
+  int64_t few_stride() const { return few_shared() + (h_.shared_width + 31) / 32 * 32 / U::kPer; }
+  void few_queries() {
+    __builtin_memset(q_, 0, static_cast<size_t>(8 * few_stride()) * sizeof(Word));
     for (int64_t i = 0; i < t_.num_lanes; ++i) {
       const T* from = query(i);
-      widen_row(from, h_.key_width, h_.key_width, q + i * few_stride());
-      widen_row(from + h_.key_width, h_.shared_width, h_.shared_width, q + i * few_stride() + few_shared());
+      to_words(from, h_.key_width, q_ + i * few_stride());
+      to_words(from + h_.key_width, h_.shared_width, q_ + i * few_stride() + few_shared());
     }
   }
 #if FATHOM_RUNG_LEVEL >= 2
+  // s_ [lanes][64] = scale K Q^T of a block.
+  template <class Prefetch>
+  void few_scores_of(const T* block, int64_t last, Prefetch& prefetch) {
+    const int64_t n = t_.num_lanes;
+#if FATHOM_RUNG_LEVEL >= 3
+    if constexpr (U::kPer == 2) return few_pair_scores(n, h_, block, last, q_, few_shared(), few_stride(), k_, s_, prefetch);
+#endif
+    if constexpr (U::kPer == 1) {
+      if (n == 1)
+        few_scores<1>(h_, block, last, q_, few_shared(), few_stride(), s_, prefetch);
+      else if (n == 2)
+        few_scores<2>(h_, block, last, q_, few_shared(), few_stride(), s_, prefetch);
+      else if (n <= 4)
+        few_scores<4>(h_, block, last, q_, few_shared(), few_stride(), s_, prefetch);
+      else
+        few_scores<8>(h_, block, last, q_, few_shared(), few_stride(), s_, prefetch);
+    }
+  }
+  // o (+)= P V of a block for the lanes from `from` on.
+  void few_sums(const T* block, int64_t last, int64_t from, bool fresh, float* o) {
+    const int64_t n = t_.num_lanes - from;
+    float* p = s_ + from * 64;
+#if FATHOM_RUNG_LEVEL >= 3
+    if constexpr (U::kPer == 2) {
+      for (int64_t i = 0; i < n; ++i) few_pairs(p + i * 64, last);
+      const uint32_t* pairs = reinterpret_cast<const uint32_t*>(p);
+      return fresh ? few_values<true>(n, h_, block, last, pairs, o, value_, alpha_ + from)
+                   : few_values<false>(n, h_, block, last, pairs, o, value_, alpha_ + from);
+    }
+#endif
+    if constexpr (U::kPer == 1) {
+      const Gemm<T> g{n, value_ / 16, last + 1, 64, 1, block + h_.value_offset, h_.row_width, o, value_, alpha_ + from, 1};
+      if (fresh)
+        gemm_few<U, Start::kZero>(g, p);
+      else
+        gemm_few<U, Start::kScaled>(g, p);
+    }
+  }
   void run_few(int64_t begin, int64_t end, int64_t last_position, const State& state) {
     const int64_t n = t_.num_lanes, line = 64 / sizeof(T);
-    const float* q = reinterpret_cast<const float*>(q_);
+    const int64_t squares = 4 * ((h_.key_width + line - 1) / line + (h_.shared_width + line - 1) / line);
+    const auto valid = [&](int64_t b) { return at_most(64, last_position + 1 - b * 64); };
+    Prefetch next;  // from end to end: rows read line by line would come from memory at a third of the speed
+    next.aim(t_.blocks[begin], valid(begin), h_, sizeof(T));
+    next.step(next.lines(1));
     for (int64_t b = begin; b < end; ++b) {
       const T* block = static_cast<const T*>(t_.blocks[b]);
-      const int64_t last = at_most(63, last_position - b * 64);
-      Prefetch next;
-      if (b + 1 <= last_position / 64) next.aim(t_.blocks[b + 1], at_most(64, last_position + 1 - (b + 1) * 64), h_, sizeof(T));
-      const int64_t squares = 4 * ((h_.key_width + line - 1) / line + (h_.shared_width + line - 1) / line);
+      const int64_t last = valid(b) - 1;
+      if (b + 1 <= last_position / 64) next.aim(t_.blocks[b + 1], valid(b + 1), h_, sizeof(T));
       const int64_t lines = next.lines(squares);
       auto prefetch = [&] { next.step(lines); };
-      if (n == 1)
-        few_scores<1>(h_, block, last, q, few_shared(), few_stride(), s_, prefetch);
-      else if (n == 2)
-        few_scores<2>(h_, block, last, q, few_shared(), few_stride(), s_, prefetch);
-      else if (n <= 4)
-        few_scores<4>(h_, block, last, q, few_shared(), few_stride(), s_, prefetch);
-      else
-        few_scores<8>(h_, block, last, q, few_shared(), few_stride(), s_, prefetch);
+      few_scores_of(block, last, prefetch);
       const int64_t from = first_visible(t_, b * 64, 0);
       for (int64_t i = from; i < n; ++i)
         few_softmax<T>(s_ + i * 64, position(i) - b * 64, last, state.m + i, state.l + i, alpha_ + i);
-      const Gemm<T> g{n - from, value_ / 16,   last + 1, 64, 1, block + h_.value_offset, h_.row_width, state.o + from * value_,
-                      value_,   alpha_ + from, 1};
-      if (b == begin)
-        gemm_few<U, Start::kZero>(g, s_ + from * 64);
-      else
-        gemm_few<U, Start::kScaled>(g, s_ + from * 64);
+      few_sums(block, last, from, b == begin, state.o + from * value_);
     }
   }
 #endif

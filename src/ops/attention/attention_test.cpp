@@ -73,7 +73,8 @@ struct Named {
 std::ostream& operator<<(std::ostream& o, const Named& n) { return o << n.name; }
 const Named kLayouts[] = {{"mla_48_32", expanded_layout(4, 32, 16, 32)}, {"mla_192_128", expanded_layout(2, 128, 64, 128)},
                           {"gqa_10_2", grouped_layout(10, 2, 64)},       {"mha", grouped_layout(3, 3, 32)},
-                          {"absorbed_5", absorbed_layout(5, 64, 16)},    {"absorbed_50", absorbed_layout(50, 32, 16)},
+                          {"absorbed_5", absorbed_layout(5, 64, 16)},    {"absorbed_8", absorbed_layout(8, 96, 16)},
+                          {"gqa_12_2", grouped_layout(12, 2, 128)},      {"absorbed_50", absorbed_layout(50, 32, 16)},
                           {"odd_widths", expanded_layout(3, 7, 5, 13)}};
 
 class Attention : public ::testing::TestWithParam<std::tuple<Named, DType>> {};
