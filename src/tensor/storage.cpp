@@ -106,6 +106,30 @@ std::shared_ptr<std::byte> allocate_zeroed_storage(int64_t bytes) {
   });
 }
 
+std::shared_ptr<std::byte> allocate_weights(int64_t bytes) {
+#ifdef FATHOM_SANITIZED
+  return allocate_storage(bytes);  // each by itself: the sanitizer then sees every step over an end
+#else
+  constexpr int64_t kChunk = 16 * kHuge;
+  struct Chunk {
+    std::mutex mutex;
+    std::shared_ptr<std::byte> memory;
+    int64_t used = 0;
+  };
+  static Chunk* chunk = new Chunk;  // never destroyed, as the cache
+  const int64_t size = (bytes + 127) / 128 * 128;
+  if (size >= kHuge) return allocate_storage(bytes);
+  std::lock_guard lock(chunk->mutex);
+  if (!chunk->memory || chunk->used + size > kChunk) {
+    chunk->memory = allocate_storage(kChunk);
+    chunk->used = 0;
+  }
+  std::byte* p = chunk->memory.get() + chunk->used;
+  chunk->used += size;
+  return std::shared_ptr<std::byte>(chunk->memory, p);
+#endif
+}
+
 void trim_storage_cache() {
   Cache& c = cache();
   std::lock_guard lock(c.mutex);

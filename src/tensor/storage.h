@@ -11,6 +11,9 @@ namespace fathom {
 std::shared_ptr<std::byte> allocate_storage(int64_t bytes);
 // Zeroed memory; from 2 MiB on it costs nothing before it is written: fresh pages of the system's, which go back to it.
 std::shared_ptr<std::byte> allocate_zeroed_storage(int64_t bytes);
+// The same for weights, which come in thousands of small pieces and live long: those below 2 MiB stand side by side in chunks
+// of huge pages (a chunk goes back when the last of its pieces does), so that reading them costs few page walks.
+std::shared_ptr<std::byte> allocate_weights(int64_t bytes);
 // Gives the cached, unused memory back to the system.
 void trim_storage_cache();
 // Bytes that live tensors hold, and the most that they ever held.

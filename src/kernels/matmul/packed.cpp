@@ -126,7 +126,7 @@ PackedMatrix PackedMatrix::pack(std::span<const WeightPart> parts, Compute compu
     p.bytes_ += (rows + kPanel - 1) / kPanel * panel_bytes_of(format, p.k_, compute);
     i = end;
   }
-  p.storage_ = allocate_storage(std::max<int64_t>(64, p.bytes_));
+  p.storage_ = allocate_weights(std::max<int64_t>(64, p.bytes_));
   for (size_t i = 0; i < runs.size(); ++i) {
     std::byte* out = p.storage_.get() + runs[i].offset;
     p.pieces_[i].data = out;
