@@ -101,7 +101,7 @@ TEST_F(Info, WeightsInMemoryAndTheirBound) {
   Json machine = json({path, "--context", "1000"}).at("machine");
   EXPECT_TRUE(machine.at("read_bandwidth").is_null());
   EXPECT_TRUE(has(machine.at("hint"), "fathom doctor"));
-  ASSERT_EQ(machine.at("formats").size(), 2u);  // no FP8: nothing makes it from a plain release
+  ASSERT_EQ(machine.at("formats").size(), 7u);  // no FP8: nothing makes it from a plain release
   for (int i = 0; i < 2; ++i) {
     const Json& f = machine.at("formats")[i];
     const int64_t bytes = i == 0 ? 4 : 2;
@@ -112,6 +112,14 @@ TEST_F(Info, WeightsInMemoryAndTheirBound) {
     EXPECT_TRUE(f.at("max_tokens_per_second").is_null());
     EXPECT_EQ(f.at("fits"), f.at("weight_bytes").get<int64_t>() + f.at("cache_bytes").get<int64_t>() <= memory_total_bytes());
   }
+  // Linear weights in blocks: int8 with a float a row; 34 bytes for 32 values in Q8_0, 18 in Q4_0. The rest is bf16.
+  const int64_t linear_rows = 2 * (2 * 512 + 2 * 256 + 2 * 1024 + 512), rest = 4 * table + 4 * norms;
+  EXPECT_EQ(machine.at("formats")[2].at("weights"), "int8");
+  EXPECT_EQ(machine.at("formats")[2].at("weight_bytes"), linear + 4 * linear_rows + rest);
+  EXPECT_EQ(machine.at("formats")[3].at("weights"), "q8_0");
+  EXPECT_EQ(machine.at("formats")[3].at("weight_bytes"), linear / 32 * 34 + rest);
+  EXPECT_EQ(machine.at("formats")[6].at("weights"), "q4_0");
+  EXPECT_EQ(machine.at("formats")[6].at("weight_bytes"), linear / 32 * 18 + rest);
   EXPECT_EQ(machine.at("memory_bytes"), memory_total_bytes());
   keep_measurement({25e9, 3, "2026-01-02"});
   EXPECT_TRUE(has(text({path}), "from 25.0 GB/s that 3 threads read (fathom doctor, 2026-01-02)"));
@@ -132,7 +140,7 @@ TEST_F(Info, WeightsInMemoryAndTheirBound) {
   EXPECT_TRUE(has(text({path, "--context", "4097"}, 2), "4096 positions"));
 
   const Json v3 = json({config("deepseek-v3")}).at("machine");
-  ASSERT_EQ(v3.at("formats").size(), 3u);
+  ASSERT_EQ(v3.at("formats").size(), 8u);
   const Json& fp8 = v3.at("formats")[2];
   EXPECT_EQ(fp8.at("weights"), "fp8");
   EXPECT_EQ(fp8.at("cache_bytes"), int64_t{32768} * 70272);

@@ -7,14 +7,15 @@
 #include "base/progress.h"
 #include "cli/info_model.h"
 #include "cli/number_text.h"
-#include "kernels/matmul/block_format.h"
+#include "kernels/matmul/packed.h"
 #include "model/weight_groups.h"
 
 namespace fathom {
 namespace {
 
-// How the weights of linear layers are held in memory and computed on; a further format is a further row. All other matrices
-// are held in `plain`; norms, biases and the router in F32 (nn/parameter.h: always_f32).
+// How the weights of linear layers are held in memory and computed on; a further format is a further row. Widths that a format's
+// blocks do not divide take fallback_format(). All other matrices are held in `plain`; norms, biases and the router in F32
+// (nn/parameter.h: always_f32). From Q8_0 on: a GGUF file as it is, or --weights on a plain one.
 struct Format {
   const char* name;
   WeightFormat linear;
@@ -25,6 +26,11 @@ constexpr Format kFormats[] = {
     {"f32", WeightFormat::kPlain, DType::kF32, false},
     {"bf16", WeightFormat::kPlain, DType::kBF16, false},
     {"fp8", WeightFormat::kFp8Block, DType::kBF16, true},
+    {"int8", WeightFormat::kInt8Row, DType::kBF16, false},
+    {"q8_0", WeightFormat::kQ8_0, DType::kBF16, false},
+    {"q6_k", WeightFormat::kQ6_K, DType::kBF16, false},
+    {"q4_k", WeightFormat::kQ4_K, DType::kBF16, false},
+    {"q4_0", WeightFormat::kQ4_0, DType::kBF16, false},
 };
 
 // Of one tensor of a group.
@@ -32,7 +38,8 @@ int64_t bytes_of(const WeightGroup& g, const Format& f) {
   const int64_t elements = g.rows * g.columns;
   switch (g.kind) {
     case WeightKind::kLinear:
-      if (f.linear != WeightFormat::kPlain) return (g.rows + kPanel - 1) / kPanel * block_panel_bytes(f.linear, g.columns);
+      if (const WeightFormat format = fallback_format(f.linear, g.columns); format != WeightFormat::kPlain)
+        return (g.rows + kPanel - 1) / kPanel * block_panel_bytes(format, g.columns);
       return elements * dtype_bytes(f.plain);
     case WeightKind::kEmbedding:
     case WeightKind::kHead:
