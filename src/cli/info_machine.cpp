@@ -13,9 +13,9 @@
 namespace fathom {
 namespace {
 
-// How the weights of linear layers are held in memory and computed on; a further format is a further row. Widths that a format's
-// blocks do not divide take fallback_format(). All other matrices are held in `plain`; norms, biases and the router in F32
-// (nn/parameter.h: always_f32). From Q8_0 on: a GGUF file as it is, or --weights on a plain one.
+// How the weights of linear layers are held in memory and computed on; a further format is a further row. Widths that a
+// format's blocks do not divide take fallback_format(). All other matrices are held in `plain`; norms, biases and the router in
+// F32 (nn/parameter.h: always_f32). From Q8_0 on: a GGUF file as it is, or --weights on a plain one.
 struct Format {
   const char* name;
   WeightFormat linear;
@@ -23,14 +23,10 @@ struct Format {
   bool only_if_released;  // no command of this program makes it from other types
 };
 constexpr Format kFormats[] = {
-    {"f32", WeightFormat::kPlain, DType::kF32, false},
-    {"bf16", WeightFormat::kPlain, DType::kBF16, false},
-    {"fp8", WeightFormat::kFp8Block, DType::kBF16, true},
-    {"int8", WeightFormat::kInt8Row, DType::kBF16, false},
-    {"q8_0", WeightFormat::kQ8_0, DType::kBF16, false},
-    {"q6_k", WeightFormat::kQ6_K, DType::kBF16, false},
-    {"q4_k", WeightFormat::kQ4_K, DType::kBF16, false},
-    {"q4_0", WeightFormat::kQ4_0, DType::kBF16, false},
+    {"f32", WeightFormat::kPlain, DType::kF32, false},    {"bf16", WeightFormat::kPlain, DType::kBF16, false},
+    {"fp8", WeightFormat::kFp8Block, DType::kBF16, true}, {"int8", WeightFormat::kInt8Row, DType::kBF16, false},
+    {"q8_0", WeightFormat::kQ8_0, DType::kBF16, false},   {"q6_k", WeightFormat::kQ6_K, DType::kBF16, false},
+    {"q4_k", WeightFormat::kQ4_K, DType::kBF16, false},   {"q4_0", WeightFormat::kQ4_0, DType::kBF16, false},
 };
 
 // Of one tensor of a group.
