@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "backend/cpu/peak.h"
+#include "base/thread_pool.h"
 #include "ops/adamw/adamw_case.h"
 #include "ops/attention/attention_case.h"
 #include "ops/cross_entropy/cross_entropy_case.h"
@@ -21,10 +22,18 @@ namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
+// What every op costs before it computes: waking the threads and meeting them again; a tensor from the cache.
+std::vector<OpCase> overhead_cases() {
+  return {{"overhead parallel_region, nothing inside", 0, 0, [] { return [] { parallel_region([](int, int) {}); }; }},
+          {"overhead Tensor::empty 1x1024", 0, 0, [] { return [] {
+                                                         Tensor::empty({1, 1024}, DType::kF32);
+                                                       }; }}};
+}
+
 }  // namespace
 
 std::vector<OpCase> all_op_cases() {
-  std::vector<OpCase> all;
+  std::vector<OpCase> all = overhead_cases();
   for (auto list : {matmul_cases, attention_cases, rope_cases, rms_norm_cases, swiglu_cases, embedding_cases, moe_gate_cases,
                     moe_dispatch_cases, cross_entropy_cases, sampling_cases, adamw_cases})
     for (OpCase& c : list()) all.push_back(std::move(c));
