@@ -54,7 +54,7 @@ Batch batch_of(const std::vector<int32_t>& ids) {
 }
 
 TEST(DecoderFormats, CloseToTheDequantisedModel) {
-  for (const std::string kind : {"v3", "qwen2"})
+  for (const std::string kind : {"v3", "v2lite", "qwen2"})
     for (const WeightFormat format : kFormats) {
       Numerics numerics;
       Decoder reference = wide_model(kind, numerics);
@@ -90,14 +90,12 @@ TEST(DecoderFormats, Strict) {
                                   {"qwen2", MlaFormula::kExpanded}})
     for (const Compute compute : {Compute::kF32, Compute::kBF16})
       for (const WeightFormat format : kFormats) {
-        // In f32 one format of each kind of code is enough: the order of sums is what f32 has in common.
-        if (compute == Compute::kF32 && format != WeightFormat::kQ8_0 && format != WeightFormat::kQ4_K) continue;
         Decoder model = wide_model(kind, {compute, mla, format});
         model.prepack();
         model.drop_values_after_prepack();
-        const auto ids = tiny_tokens(40, 5);
+        const auto ids = tiny_tokens(70, 5);
         const Tensor whole = model.logits(model.forward(batch_of(ids), nullptr));
-        for (const int64_t n : {1, 3, 17}) {
+        for (const int64_t n : {1, 3, 17, 65}) {
           set_num_threads(n == 17 ? 1 : 2);
           const Tensor prefix = model.logits(model.forward(batch_of({ids.begin(), ids.begin() + n}), nullptr));
           ASSERT_EQ(std::memcmp(prefix.raw(), whole.raw(), static_cast<size_t>(prefix.bytes())), 0)

@@ -3,7 +3,7 @@
 // A decoder D of a format has
 //   D::pairs(codes, padded, step, f)   f(unit, half, Pairs) for the 8 pairs of k by 2 halves of 16 k: k = 16 step + 2 unit
 //   D::floats(codes, padded, step, f)  f(unit, half, F32 even, F32 odd) likewise
-//   D::scale(header, group, half), D::min(header, group, half)   16 columns
+//   D::scale(head, header, group, half), D::min(header, group, half)   16 columns; head: of the panel, header: of the block
 // `codes` is behind the block's header, `padded` the block's k (a multiple of 32).
 #pragma once
 #include "backend/cpu/dot_bf16.h"

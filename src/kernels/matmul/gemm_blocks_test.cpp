@@ -86,7 +86,7 @@ TEST_F(GemmBlocks, EveryCodeIsWidenedExactly) {
       const PackedMatrix packed = PackedMatrix::pack({&w, 1}, e.compute);
       const int64_t m = e.emulated ? 1 : 9;
       set_num_threads(1);
-      for (int64_t at = 0; at < k; at += e.emulated ? 37 : 3) {
+      for (int64_t at = 0; at < k; at += e.emulated ? 37 : 1) {
         Tensor x = Tensor::zeros({m, k}, DType::kF32), y = Tensor::zeros({m, n}, DType::kF32),
                z = Tensor::zeros({m, n}, DType::kF32);
         for (int64_t i = 0; i < m; ++i) x.row<float>(i)[at] = 1;
@@ -115,7 +115,7 @@ TEST_F(GemmBlocks, BitsOfTheOracle) {
     set_isa_for_test(e.isa);
     set_bf16_engine_for_test(e.engine);
     for (const WeightFormat format : kFormats)
-      for (int i = 0; i < (e.emulated ? 3 : 6); ++i) {
+      for (int i = 0; i < (e.emulated ? 4 : 12); ++i) {
         const int64_t sizes[] = {1, 2, 3, 4, 6, 7, 13, 15, 29, 33, 48, 100, 200};
         const int64_t outs[] = {1, 16, 31, 33, 64, 136, 160, 257, 288, 320};
         const int64_t depths[] = {1, 16, 33, 127, 128, 129, 144, 160, 256, 320, 1025, 2300};

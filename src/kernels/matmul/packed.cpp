@@ -131,15 +131,15 @@ PackedMatrix PackedMatrix::pack(std::span<const WeightPart> parts, Compute compu
     std::byte* out = p.storage_.get() + runs[i].offset;
     p.pieces_[i].data = out;
     const auto run = parts.subspan(runs[i].first, runs[i].count);
-    p.pieces_[i].format == WeightFormat::kPlain ? p.pack_plain(run, out) : p.pack_blocks(run, out);
+    const std::vector<int64_t> begins = begins_of(run);
+    p.pieces_[i].format == WeightFormat::kPlain ? p.pack_plain(run, begins, out) : p.pack_blocks(run, begins, out);
   }
   return p;
 }
 
-void PackedMatrix::pack_plain(std::span<const WeightPart> parts, std::byte* to) {
+void PackedMatrix::pack_plain(std::span<const WeightPart> parts, std::span<const int64_t> begins, std::byte* to) {
   for (const WeightPart& part : parts)
     CHECK(part.values.rank() == 2 && !part.transposed && (direct(part.values) || part.values.dtype() == DType::kF16));
-  const std::vector<int64_t> begins = begins_of(parts);
   const PanelFormat format = compute_ == Compute::kF32 ? PanelFormat::kF32 : PanelFormat::kPairs;
   const int64_t n = begins.back(), k = k_, panel_bytes = packed_panel_bytes(k, format);
   constexpr IsaTable<PackPanel> table = FATHOM_GEMM_TABLE(gemm_pack_panel);

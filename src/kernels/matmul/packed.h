@@ -69,8 +69,9 @@ class PackedMatrix {
   bool has_nan() const { return has_nan_; }  // a byte was NaN, or a scale not finite; such a weight must not be used
 
  private:
-  void pack_plain(std::span<const WeightPart> parts, std::byte* out);
-  void pack_blocks(std::span<const WeightPart> parts, std::byte* out);
+  // begins: the row at which each part begins, and the end.
+  void pack_plain(std::span<const WeightPart> parts, std::span<const int64_t> begins, std::byte* out);
+  void pack_blocks(std::span<const WeightPart> parts, std::span<const int64_t> begins, std::byte* out);
   int64_t n_ = 0, k_ = 0, bytes_ = 0;
   Compute compute_ = Compute::kF32;
   bool plain_ = false, has_nan_ = false;

@@ -253,12 +253,10 @@ void check_part(const WeightPart& part) {
 
 }  // namespace
 
-void PackedMatrix::pack_blocks(std::span<const WeightPart> parts, std::byte* to) {
-  std::vector<int64_t> begins{0};
+void PackedMatrix::pack_blocks(std::span<const WeightPart> parts, std::span<const int64_t> begins, std::byte* to) {
   for (const WeightPart& part : parts) {
     check_part(part);
     CHECK(!part.transposed || parts.size() == 1);
-    begins.push_back(begins.back() + part.rows());
   }
   const WeightFormat format = parts[0].format();
   const BlockLayout layout = block_layout(format);
