@@ -62,16 +62,11 @@ Decoder read_gguf_model(const GgufModel& source, const Numerics& numerics) {
   check_copies(source);
   const DType dtype = compute_dtype(numerics.compute);
   Decoder model(source.config(), numerics);
-  const auto originals = [&] {  // copies share their original's memory (decoder.h): the original is read
-    std::vector<NamedTensor> list = model.named_tensors();
-    std::erase_if(list, [&](const NamedTensor& t) { return !published_original(t.name, source.config()).empty(); });
-    return list;
-  };
-  attach_stored_weights(model, originals(), [&](const NamedTensor& t) {
+  attach_stored_weights(model, original_tensors(model), [&](const NamedTensor& t) {
     return source.stored_parts(t.name, numerics.mla == MlaFormula::kAbsorbed);
   });
   model.allocate(dtype);
-  const std::vector<NamedTensor> wanted = originals();
+  const std::vector<NamedTensor> wanted = original_tensors(model);
   std::set<std::string> there;
   for (const auto& t : source.tensors()) there.insert(t.name);
   for (const NamedTensor& t : wanted) CHECK(there.count(t.name) && "named_tensors() and published_tensors() agree");

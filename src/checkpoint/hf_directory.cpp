@@ -112,14 +112,8 @@ Decoder read_directory(const ModelFiles& model_files, const Numerics& numerics, 
   const DType dtype = training ? DType::kF32 : compute_dtype(numerics.compute);
   check_quantization(model_files);
   Decoder model(config, numerics);
-  // Copies are views of their original's memory: the original is read, a copy in the file is compared.
-  const auto originals = [&] {
-    std::vector<NamedTensor> list = model.named_tensors();
-    std::erase_if(list, [&](const NamedTensor& t) { return !published_original(t.name, config).empty(); });
-    return list;
-  };
   // All is checked before memory is asked for.
-  const std::vector<NamedTensor> expected = originals();
+  const std::vector<NamedTensor> expected = original_tensors(model);
   std::vector<std::string> missing, superfluous;
   std::set<std::string> known;
   for (const NamedTensor& tensor : expected) {
@@ -166,7 +160,7 @@ Decoder read_directory(const ModelFiles& model_files, const Numerics& numerics, 
                                  "; does config.json belong to these files?");
   check_memory(model, dtype, directory);
   model.allocate(dtype);
-  const std::vector<NamedTensor> wanted = originals();
+  const std::vector<NamedTensor> wanted = original_tensors(model);
 
   parallel_for(static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

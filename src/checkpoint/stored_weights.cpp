@@ -5,8 +5,15 @@
 #include <vector>
 
 #include "base/check.h"
+#include "checkpoint/published_tensors.h"
 
 namespace fathom {
+
+std::vector<NamedTensor> original_tensors(Decoder& model) {
+  std::vector<NamedTensor> list = model.named_tensors();
+  std::erase_if(list, [&](const NamedTensor& t) { return !published_original(t.name, model.config()).empty(); });
+  return list;
+}
 
 void attach_stored_weights(Decoder& model, std::span<const NamedTensor> wanted, const StoredParts& parts_of) {
   std::map<const Parameter*, std::vector<const NamedTensor*>> named;
