@@ -86,8 +86,10 @@ TEST_F(Info, DeepSeekV3InWords) {
   }
   EXPECT_LE(longest, 120u);
   const Json j = json({config("deepseek-v3")});
-  ASSERT_EQ(j.at("caches").size(), 4u);
-  EXPECT_EQ(j.at("caches")[3].at("bytes_per_token"), 4 * 61 * (128 * 256 + 64));
+  ASSERT_EQ(j.at("caches").size(), 5u);
+  EXPECT_EQ(j.at("caches")[0].at("bytes_per_token"), 61 * 656);  // FP8 latents, four scales, 64 rotated values in bf16
+  EXPECT_EQ(j.at("caches")[0].at("type"), "fp8");
+  EXPECT_EQ(j.at("caches")[4].at("bytes_per_token"), 4 * 61 * (128 * 256 + 64));
   EXPECT_EQ(j.at("checkpoint").at("bytes_by_dtype").at("F8_E4M3"), 680571043840);
 }
 

@@ -204,8 +204,7 @@ TEST_P(ModelParity, GreedyContinuation) {
     auto ids = sequence["input_ids"].get<std::vector<int32_t>>();
     const auto wanted = sequence["greedy_continuation"].get<std::vector<int32_t>>();
     std::vector<int32_t> got;
-    KvCache cache(model.num_cache_layers(), model.cache_row_width(), model.cache_dtype(),
-                  static_cast<int64_t>(ids.size() + wanted.size()) / 64 + 1);
+    KvCache cache(model.num_cache_layers(), model.cache_row_bytes(), static_cast<int64_t>(ids.size() + wanted.size()) / 64 + 1);
     std::vector<int32_t> blocks(static_cast<size_t>(cache.num_blocks()));
     for (size_t b = 0; b < blocks.size(); ++b) blocks[b] = static_cast<int32_t>(b);
     Batch batch = one(ids);

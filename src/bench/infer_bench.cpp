@@ -112,8 +112,7 @@ InferBenchRow bench_decode(Decoder& model, int64_t tokens, int64_t depth, int ru
     return now_seconds() - first;
   });
   const double positions = static_cast<double>(behind) + static_cast<double>(tokens + 1) / 2;
-  row.cache_bytes_per_token =
-      positions * static_cast<double>(model.num_cache_layers() * model.cache_row_width() * dtype_bytes(model.cache_dtype()));
+  row.cache_bytes_per_token = positions * static_cast<double>(model.num_cache_layers() * model.cache_row_bytes());
   row.bytes_per_token = static_cast<double>(model.weight_bytes_per_token()) + row.cache_bytes_per_token;
   row.gb_per_s = row.bytes_per_token * row.tokens_per_s / 1e9;
   row.bandwidth_share = row.gb_per_s * 1e9 / memory_bandwidth();

@@ -31,8 +31,7 @@ TEST(InferBench, CountsWhatItSays) {
         EXPECT_GT(decode.tokens_per_s, 0);
         EXPECT_GE(decode.spread, 0);
         const double positions = static_cast<double>(std::max<int64_t>(depth, 1)) + 10.5,
-                     row = static_cast<double>(model.num_cache_layers() * model.cache_row_width() *
-                                               dtype_bytes(model.cache_dtype()));
+                     row = static_cast<double>(model.num_cache_layers() * model.cache_row_bytes());
         EXPECT_DOUBLE_EQ(decode.cache_bytes_per_token, positions * row);
         EXPECT_DOUBLE_EQ(decode.bytes_per_token,
                          static_cast<double>(model.weight_bytes_per_token()) + decode.cache_bytes_per_token);

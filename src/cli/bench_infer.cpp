@@ -18,6 +18,7 @@
 #include "checkpoint/hf_directory.h"
 #include "checkpoint/model_files.h"
 #include "cli/command.h"
+#include "cli/model_options.h"
 #include "nn/profile.h"
 
 namespace fathom {
@@ -96,6 +97,7 @@ void BenchInferCommand::add(CLI::App& app) {
     command->add_option("--mla", mla_, "MLA formula: expanded or absorbed")
         ->check(CLI::IsMember({"expanded", "absorbed"}))
         ->capture_default_str();
+    add_cache_type_option(*command, cache_type_);
     command->add_option("--runs", runs_, "timed runs; the median counts")->check(CLI::Range(1, 1000))->capture_default_str();
     command->add_flag("--json", json_, "one JSON object on stdout");
     command->add_flag("--profile", profile_, "where the time goes, by op (to stderr with --json)");
@@ -121,6 +123,7 @@ int BenchInferCommand::run() const {
   Numerics numerics;
   numerics.compute = dtype_ == "f32" ? Compute::kF32 : Compute::kBF16;
   numerics.mla = mla_ == "absorbed" ? MlaFormula::kAbsorbed : MlaFormula::kExpanded;
+  numerics.cache = *kv_type_from_name(cache_type_);
   const Source source = find_model(model_);
   const std::optional<WeightFormat> format = weight_format_from_name(weights_);
   if (!format) fail_usage("bench", "--weights '" + printable(weights_) + "' is none of " + weight_format_names());
@@ -184,6 +187,7 @@ int BenchInferCommand::run() const {
                     {"dtype", dtype_},
                     {"weights", source.files ? Json(nullptr) : Json(weights_)},
                     {"mla", model.config().is_mla() ? Json(mla_) : Json(nullptr)},
+                    {"cache_type", cache_type_},
                     {"parameters", counts.total},
                     {"active_parameters", counts.active},
                     {"peak_tera_flops", peak},

@@ -66,8 +66,7 @@ class Chat {
 
  private:
   static EngineConfig engine_config(const Decoder& model, int64_t max_positions, int64_t num_valid) {
-    const int64_t block_bytes =
-        model.num_cache_layers() * kKeyBlock * model.cache_row_width() * dtype_bytes(model.cache_dtype());
+    const int64_t block_bytes = model.num_cache_layers() * kKeyBlock * model.cache_row_bytes();
     EngineConfig config;
     config.cache_blocks = std::clamp<int64_t>(kCacheBytes / block_bytes, 1, 2 * ((max_positions + kKeyBlock - 1) / kKeyBlock));
     config.max_rows = 256;  // so that Ctrl-C is seen soon while a long prompt is read

@@ -61,7 +61,7 @@ struct Timing {
 
 EngineConfig engine_config(const Decoder& model, int64_t positions, int64_t n) {
   const int64_t each = (positions + kKeyBlock - 1) / kKeyBlock + 1;
-  const int64_t block_bytes = model.num_cache_layers() * kKeyBlock * model.cache_row_width() * dtype_bytes(model.cache_dtype());
+  const int64_t block_bytes = model.num_cache_layers() * kKeyBlock * model.cache_row_bytes();
   EngineConfig config;
   config.cache_blocks = std::clamp<int64_t>(kCacheBytes / block_bytes, each, each * n);
   return config;

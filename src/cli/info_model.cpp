@@ -22,19 +22,30 @@ std::string plural(int64_t n, const char* noun) { return with_commas(n) + " " + 
 }  // namespace
 
 std::vector<CacheForm> cache_forms(const ModelConfig& c) {
-  const int64_t small = c.cache_values_per_token(), large = c.expanded_cache_values_per_token();
   std::vector<CacheForm> forms;
-  if (c.is_mla())
-    forms = {{"latents", DType::kBF16, "--mla absorbed", small * 2},
-             {"latents", DType::kF32, "--mla absorbed --dtype f32", small * 4},
-             {"keys and values", DType::kBF16, "--mla expanded", large * 2},
-             {"keys and values", DType::kF32, "--mla expanded --dtype f32", large * 4}};
-  else
-    forms = {{"keys and values", DType::kBF16, "--dtype bf16", small * 2},
-             {"keys and values", DType::kF32, "--dtype f32", small * 4}};
+  const auto add = [&](const char* what, MlaFormula mla, Compute compute, KvType type, const char* options) {
+    Numerics numerics;
+    numerics.compute = compute, numerics.mla = mla, numerics.cache = type;
+    forms.push_back({what, compute_dtype(compute), type, options, c.num_hidden_layers * cache_row_bytes(c, numerics)});
+  };
+  constexpr MlaFormula kExpanded = MlaFormula::kExpanded, kAbsorbed = MlaFormula::kAbsorbed;
+  if (c.is_mla()) {
+    add("latents", kAbsorbed, Compute::kBF16, KvType::kFp8, "--mla absorbed --cache-type fp8");
+    add("latents", kAbsorbed, Compute::kBF16, KvType::kPlain, "--mla absorbed");
+    add("latents", kAbsorbed, Compute::kF32, KvType::kPlain, "--mla absorbed --dtype f32");
+    add("keys and values", kExpanded, Compute::kBF16, KvType::kPlain, "--mla expanded");
+    add("keys and values", kExpanded, Compute::kF32, KvType::kPlain, "--mla expanded --dtype f32");
+  } else {
+    add("keys and values", kExpanded, Compute::kBF16, KvType::kInt8, "--cache-type int8");
+    add("keys and values", kExpanded, Compute::kBF16, KvType::kPlain, "--dtype bf16");
+    add("keys and values", kExpanded, Compute::kF32, KvType::kPlain, "--dtype f32");
+  }
   std::stable_sort(forms.begin(), forms.end(),
                    [](const auto& a, const auto& b) { return a.bytes_per_token < b.bytes_per_token; });
   return forms;
+}
+static std::string cache_form_type(const CacheForm& form) {
+  return form.type == KvType::kPlain ? form.dtype == DType::kF32 ? "f32" : "bf16" : std::string(kv_type_name(form.type));
 }
 int64_t cache_bytes_per_token(const ModelConfig& c, DType dtype) { return c.cache_values_per_token() * dtype_bytes(dtype); }
 
@@ -55,12 +66,12 @@ void model_to_json(const ModelConfig& c, Json& json) {
   json["shared_experts"] = c.n_shared_experts;
   json["experts_per_token"] = c.num_experts_per_tok;
   const std::vector<CacheForm> forms = cache_forms(c);
-  json["cache_bytes_per_token"] = forms[0].bytes_per_token;
+  json["cache_bytes_per_token"] = cache_bytes_per_token(c, DType::kBF16);
   json["cache_type"] = "bf16";
   json["caches"] = Json::array();
   for (const CacheForm& f : forms)
     json["caches"].push_back(
-        {{"holds", f.what}, {"dtype", dtype_name(f.dtype)}, {"options", f.options}, {"bytes_per_token", f.bytes_per_token}});
+        {{"holds", f.what}, {"type", cache_form_type(f)}, {"options", f.options}, {"bytes_per_token", f.bytes_per_token}});
   const PublishedSize size = published_size(c);
   json["checkpoint"] = {{"tensors", size.tensors}, {"elements", size.elements}, {"bytes", size.bytes}};
   json["checkpoint"]["bytes_by_dtype"] = by_name(size.bytes_by_dtype);
@@ -102,7 +113,7 @@ void print_model(const ModelConfig& c, bool with_checkpoint) {
   for (const CacheForm& f : cache_forms(c))
     std::printf("             %13s %15s   %s in %s (%s)\n", n(f.bytes_per_token).c_str(),
                 format_bytes(static_cast<double>(f.bytes_per_token) * static_cast<double>(c.max_position_embeddings)).c_str(),
-                f.what, f.dtype == DType::kF32 ? "f32" : "bf16", f.options);
+                f.what, cache_form_type(f).c_str(), f.options);
 }
 
 }  // namespace fathom

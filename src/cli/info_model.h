@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "model/decoder.h"
 #include "model/model_config.h"
 #include "tensor/dtype.h"
 
@@ -10,8 +11,9 @@ namespace fathom {
 
 // A form that the cache of keys and values can take, and how it is asked for.
 struct CacheForm {
-  const char* what;     // "latents"
-  DType dtype;          // of the values; that of the activations
+  const char* what;  // "latents"
+  DType dtype;       // of the activations, and of plain values
+  KvType type;
   const char* options;  // of `fathom generate`
   int64_t bytes_per_token;
 };

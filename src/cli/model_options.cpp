@@ -44,6 +44,14 @@ double number_in(const Json& json, const std::string& source, const char* field,
 
 }  // namespace
 
+void add_cache_type_option(CLI::App& app, std::string& type) {
+  app.add_option("--cache-type", type,
+                 "how keys and values are kept: plain (as --dtype), int8 or fp8 (a scale for each token and 128 values; MLA's "
+                 "rotated part stays plain)")
+      ->check(CLI::IsMember({"plain", "int8", "fp8"}))
+      ->capture_default_str();
+}
+
 void ModelOptions::add(CLI::App& app) {
   app.add_option("DIR", directory, "model directory (config.json, *.safetensors, tokenizer.json) or FILE.gguf")->required();
   app.add_option("--dtype", dtype, "f32 or bf16: type of weights, activations and cache (default: torch_dtype of config.json)")
@@ -56,6 +64,7 @@ void ModelOptions::add(CLI::App& app) {
                  "q4_1, q5_0, q4_k, q6_k; plain: as they are stored")
       ->check(CLI::IsMember({"plain", "int8", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"}))
       ->capture_default_str();
+  add_cache_type_option(app, cache_type);
   app.add_flag("--allow-long", allow_long, "go beyond the positions that the model was made for");
   add_threads_option(app);
 }
@@ -66,6 +75,7 @@ Numerics ModelOptions::numerics(const ModelConfig& config) const {
   numerics.compute = f32 ? Compute::kF32 : Compute::kBF16;
   numerics.mla = mla == "absorbed" ? MlaFormula::kAbsorbed : MlaFormula::kExpanded;
   numerics.weights = *weight_format_from_name(weights);
+  numerics.cache = *kv_type_from_name(cache_type);
   return numerics;
 }
 

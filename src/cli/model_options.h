@@ -13,7 +13,7 @@
 namespace fathom {
 
 struct ModelOptions {
-  std::string directory, dtype, mla = "expanded", weights = "plain";
+  std::string directory, dtype, mla = "expanded", weights = "plain", cache_type = "plain";
   bool allow_long = false;
   void add(CLI::App& app);
   ModelFiles open() const { return ModelFiles(directory); }
@@ -21,6 +21,8 @@ struct ModelOptions {
   // Positions that prompt and answer may take: max_position_embeddings, or no limit with --allow-long.
   int64_t max_positions(const ModelConfig& config) const;
 };
+
+void add_cache_type_option(CLI::App& app, std::string& type);  // --cache-type: a name of KvType
 
 struct PromptOptions {
   std::string ids, text;

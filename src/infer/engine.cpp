@@ -18,7 +18,7 @@ constexpr int64_t kLogitsBytes = int64_t{64} << 20;  // of one chunk of sampled 
 
 int64_t cache_blocks(const Decoder& model, const EngineConfig& config) {
   if (config.cache_blocks > 0) return config.cache_blocks;
-  const int64_t block_bytes = model.num_cache_layers() * kKeyBlock * model.cache_row_width() * dtype_bytes(model.cache_dtype());
+  const int64_t block_bytes = model.num_cache_layers() * kKeyBlock * model.cache_row_bytes();
   return std::max<int64_t>(1, config.cache_bytes / std::max<int64_t>(1, block_bytes));
 }
 
@@ -29,7 +29,7 @@ struct Engine::Impl {
       : model(decoder),
         config(c),
         num_valid(c.num_valid > 0 ? std::min(c.num_valid, decoder.config().vocab_size) : decoder.config().vocab_size),
-        cache(decoder.num_cache_layers(), decoder.cache_row_width(), decoder.cache_dtype(), cache_blocks(decoder, c)),
+        cache(decoder.num_cache_layers(), decoder.cache_row_bytes(), cache_blocks(decoder, c)),
         blocks(cache.num_blocks(), c.prefix_sharing),
         scheduler(blocks, c.max_rows, c.max_sequences) {
     view.cache = &cache;

@@ -54,7 +54,8 @@ uint64_t hash_name(const std::string& name) {  // FNV-1a
 std::string Numerics::identity() const {
   return std::string(isa_name(isa())) + (compute == Compute::kF32 ? "/f32" : "/bf16") +
          (mla == MlaFormula::kExpanded ? "/expanded" : "/absorbed") +
-         (weights == WeightFormat::kPlain ? "" : "/" + std::string(weight_format_name(weights)));
+         (weights == WeightFormat::kPlain ? "" : "/" + std::string(weight_format_name(weights))) +
+         (cache == KvType::kPlain ? "" : "/cache-" + std::string(kv_type_name(cache)));
 }
 
 Decoder::Impl::Impl(ModelConfig model_config, Numerics run_numerics) : config(std::move(model_config)), numerics(run_numerics) {
@@ -185,8 +186,18 @@ void Decoder::drop_values_after_prepack() {
 }
 
 int Decoder::num_cache_layers() const { return static_cast<int>(impl_->blocks.size()); }
-int64_t Decoder::cache_row_width() const { return impl_->blocks[0]->attention().cache_row_width(impl_->numerics.mla); }
-DType Decoder::cache_dtype() const { return compute_dtype(impl_->numerics.compute); }
+int64_t Decoder::cache_row_width() const {
+  return impl_->blocks[0]->attention().cache_layout(impl_->numerics.mla, KvType::kPlain).row_width;
+}
+namespace {
+int64_t row_bytes(const Block& block, const Numerics& n) {
+  return kv_row_bytes(block.attention().cache_layout(n.mla, n.cache), compute_dtype(n.compute));
+}
+}  // namespace
+int64_t Decoder::cache_row_bytes() const { return row_bytes(*impl_->blocks[0], impl_->numerics); }
+int64_t cache_row_bytes(const ModelConfig& config, const Numerics& numerics) {
+  return row_bytes(*make_block(config, 0), numerics);
+}
 
 std::vector<Decoder::LayerLoad>& Decoder::loads() { return impl_->loads; }
 void Decoder::reset_load() {

@@ -23,7 +23,8 @@ struct Numerics {
   MlaFormula mla = MlaFormula::kExpanded;
   // Inference: linear layers' weights that are stored plain are quantised to it when packed (embedding, head and router stay).
   WeightFormat weights = WeightFormat::kPlain;
-  std::string identity() const;  // "avx512/f32/expanded": rung, compute, formula; and a format that weights were quantised to
+  KvType cache = KvType::kPlain;  // Inference: how keys and values are kept
+  std::string identity() const;   // "avx512/f32/expanded": rung, compute, formula; and what weights or cache were quantised to
 };
 
 // Given rows [begin, begin + n) and the log-probabilities of their targets, fills d(objective)/d(logp) for each row.
@@ -43,6 +44,9 @@ struct BackwardResult {
   int64_t mtp_tokens = 0;
   double balance_loss = 0;  // mean over MoE layers
 };
+
+// Bytes that one token's keys and values take in a layer's cache: known from the config, without a model.
+int64_t cache_row_bytes(const ModelConfig& config, const Numerics& numerics);
 
 class Decoder {
  public:
@@ -82,8 +86,8 @@ class Decoder {
 
   // Cache geometry of this config and numerics.
   int num_cache_layers() const;
-  int64_t cache_row_width() const;
-  DType cache_dtype() const;
+  int64_t cache_row_width() const;  // elements
+  int64_t cache_row_bytes() const;  // of one layer and token, as it is kept
 
   // --- training
   // logp[t] of targets[t] after row t (0 where targets[t] < 0), no gradient, chunked logits.

@@ -21,6 +21,7 @@ ForwardContext Decoder::Impl::context(const Batch& batch, KvView* cache) const {
   ForwardContext c;
   c.compute = numerics.compute;
   c.mla = numerics.mla;
+  c.kv_type = numerics.cache;
   c.batch = &batch;
   c.angles = make_rope_angles(rope, batch.positions);
   c.cache = cache;

@@ -15,7 +15,8 @@ struct Case {
 };
 std::string case_name(const testing::TestParamInfo<Case>& info) {
   return info.param.kind + (info.param.numerics.compute == Compute::kF32 ? "_f32" : "_bf16") +
-         (info.param.numerics.mla == MlaFormula::kExpanded ? "_expanded" : "_absorbed");
+         (info.param.numerics.mla == MlaFormula::kExpanded ? "_expanded" : "_absorbed") +
+         (info.param.numerics.cache == KvType::kPlain ? "" : "_cache_" + std::string(kv_type_name(info.param.numerics.cache)));
 }
 std::vector<Case> cases() {
   std::vector<Case> list;
@@ -23,6 +24,11 @@ std::vector<Case> cases() {
     for (const std::string kind : {"v3", "v2lite", "qwen2", "qwen3", "llama"})
       list.push_back({kind, {compute, MlaFormula::kExpanded}});
     for (const std::string kind : {"v3", "v2lite"}) list.push_back({kind, {compute, MlaFormula::kAbsorbed}});
+    for (const KvType type : {KvType::kInt8, KvType::kFp8}) {
+      list.push_back({"v3", {compute, MlaFormula::kAbsorbed, WeightFormat::kPlain, type}});
+      list.push_back({"v2lite", {compute, MlaFormula::kExpanded, WeightFormat::kPlain, type}});
+      list.push_back({"qwen3", {compute, MlaFormula::kExpanded, WeightFormat::kPlain, type}});
+    }
   }
   return list;
 }
@@ -70,7 +76,7 @@ TEST_P(DecoderStrict, CacheEqualsWholeSequence) {
   Decoder model = tiny_model(GetParam().kind, GetParam().numerics);
   const auto a = tiny_tokens(150, 4), b = tiny_tokens(90, 5);
   const Tensor whole_a = model.forward(batch_of({a}), nullptr), whole_b = model.forward(batch_of({b}), nullptr);
-  KvCache cache(model.num_cache_layers(), model.cache_row_width(), model.cache_dtype(), 6);
+  KvCache cache(model.num_cache_layers(), model.cache_row_bytes(), 6);
   const std::vector<int32_t> blocks_a = {4, 0, 3}, blocks_b = {5, 1};
   int64_t done_a = 0, done_b = 0;
   const auto step = [&](int64_t rows_a, int64_t rows_b) {
@@ -98,6 +104,7 @@ TEST_P(DecoderStrict, CacheEqualsWholeSequence) {
 
 TEST_P(DecoderStrict, TrainerEqualsForward) {
   if (GetParam().numerics.mla == MlaFormula::kAbsorbed) GTEST_SKIP() << "training uses the expanded formula";
+  if (GetParam().numerics.cache != KvType::kPlain) GTEST_SKIP() << "training uses plain keys and values";
   Decoder model = tiny_model(GetParam().kind, GetParam().numerics);
   model.allocate_grads();
   const Batch batch = batch_of({tiny_tokens(40, 6), tiny_tokens(75, 7)});

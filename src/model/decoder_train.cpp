@@ -116,6 +116,9 @@ BackwardResult Decoder::forward_backward(const Batch& batch, std::span<const int
   CHECK(batch.num_rows() > 0);
   if (m.numerics.mla == MlaFormula::kAbsorbed && m.config.is_mla())
     fail_usage("model", "training needs the expanded MLA formula: the absorbed one has no backward");
+  if (m.numerics.cache != KvType::kPlain)
+    fail_usage("model", "training needs plain keys and values; the " + std::string(kv_type_name(m.numerics.cache)) +
+                            " cache is for inference");
   if (options.mtp_weight > 0 && !m.mtp)
     fail_usage("model", "an MTP loss is asked for, but the model has no MTP module (num_nextn_predict_layers is 0)");
   for (const int32_t t : targets)

@@ -24,8 +24,8 @@ class AttentionModule {
   // dout [T, d] F32 -> dx [T, d] F32, assigned. Takes the saved tensors apart.
   virtual void backward(const ForwardContext& context, AttentionSaved& saved, const Tensor& x, const Tensor& dout, Tensor& dx,
                         WeightGradients& queue) = 0;
-  virtual int64_t weight_bytes() const = 0;  // read for one token
-  virtual int64_t cache_row_width(MlaFormula formula) const = 0;
+  virtual int64_t weight_bytes() const = 0;                                         // read for one token
+  virtual AttentionLayout cache_layout(MlaFormula formula, KvType type) const = 0;  // what a row of the cache is
   virtual void collect(std::vector<Parameter*>& parameters) = 0;
   virtual void collect_named(std::vector<NamedTensor>& tensors) const = 0;
   virtual void prepack(const PackOptions& packing) = 0;

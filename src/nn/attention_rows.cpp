@@ -20,22 +20,27 @@ ProfileWork attention_work(const ForwardContext& context, const AttentionLayout&
     positions += first + rows;
   }
   const double width = static_cast<double>(layout.query_width() + layout.value_width);
-  return {2 * pairs * layout.num_heads * width,
-          positions * static_cast<double>(layout.row_width * dtype_bytes(context.activation()))};
+  return {2 * pairs * layout.num_heads * width, positions * static_cast<double>(kv_row_bytes(layout, context.activation()))};
 }
 
-AttentionRows::AttentionRows(const ForwardContext& context, int layer, const Tensor& kv) {
+AttentionRows::AttentionRows(const ForwardContext& context, const AttentionLayout& layout, int layer, const Tensor& kv) {
   ProfileScope scope("cache.write");
   const Batch& batch = *context.batch;
-  const int64_t segments = batch.num_segments();
-  if (!context.cache) {
+  const int64_t segments = batch.num_segments(), bytes = kv_row_bytes(layout, kv.dtype());
+  const bool plain = layout.store == KvType::kPlain;
+  std::vector<std::byte*> rows;  // of the records
+  if (!plain) rows.reserve(static_cast<size_t>(kv.rows()));
+  if (!context.cache && plain) {
     blocks_ = packed_blocks(kv, batch.begins);
+  } else if (!context.cache) {
+    records_ = Tensor::zeros({kv.rows() + kKeyBlock, bytes}, DType::kU8).slice_rows(0, kv.rows());
+    for (int64_t t = 0; t < kv.rows(); ++t) rows.push_back(records_.raw() + t * bytes);
+    blocks_ = packed_blocks(records_, batch.begins);
   } else {
     KvCache& cache = *context.cache->cache;
     CHECK_EQ(context.cache->blocks.size(), segments);
-    CHECK_EQ(kv.dim(1), cache.row_width());
-    CHECK(kv.dtype() == cache.dtype());
-    const int64_t bytes = kv.dim(1) * dtype_bytes(kv.dtype()), stride = kv.row_stride() * dtype_bytes(kv.dtype());
+    CHECK_EQ(bytes, cache.row_bytes());
+    const int64_t stride = kv.row_stride() * dtype_bytes(kv.dtype());
     blocks_.resize(segments);
     for (int64_t s = 0; s < segments; ++s) {
       const auto ids = context.cache->blocks[s];
@@ -45,11 +50,16 @@ AttentionRows::AttentionRows(const ForwardContext& context, int layer, const Ten
       CHECK(static_cast<int64_t>(ids.size()) * kKeyBlock >= first + (end - begin));
       for (int64_t t = begin; t < end; ++t) {
         const int64_t p = first + (t - begin);
-        std::memcpy(cache.row(layer, ids[p / kKeyBlock], p % kKeyBlock), kv.raw() + t * stride, bytes);
+        void* row = cache.row(layer, ids[p / kKeyBlock], p % kKeyBlock);
+        if (plain)
+          std::memcpy(row, kv.raw() + t * stride, bytes);
+        else
+          rows.push_back(static_cast<std::byte*>(row));
       }
       for (int64_t b = 0; b * kKeyBlock < first + (end - begin); ++b) blocks_[s].push_back(cache.block(layer, ids[b]));
     }
   }
+  if (!plain) write_kv_records(layout, kv, rows.data());
   for (int64_t s = 0; s < segments; ++s) {
     const int64_t begin = batch.begins[s], end = batch.begins[s + 1];
     if (begin == end) continue;

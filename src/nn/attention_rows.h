@@ -16,11 +16,13 @@ ProfileWork attention_work(const ForwardContext& context, const AttentionLayout&
 
 class AttentionRows {
  public:
-  // kv [T, width]: with a cache its rows are copied there (width = the cache's row width); without, it is the store.
-  AttentionRows(const ForwardContext& context, int layer, const Tensor& kv);
+  // kv [T, width]: with a cache its rows are copied there; without, it is the store. Where layout.store is quantised, records
+  // of the rows take their place in both cases: a chunk sees its own keys as the cache gives them back.
+  AttentionRows(const ForwardContext& context, const AttentionLayout& layout, int layer, const Tensor& kv);
   std::span<const AttentionSequence> sequences() const { return sequences_; }
 
  private:
+  Tensor records_;  // without a cache
   std::vector<std::vector<const void*>> blocks_;
   std::vector<AttentionSequence> sequences_;
 };

@@ -3,6 +3,7 @@
 #include "kernels/matmul/packed.h"
 #include "nn/batch.h"
 #include "nn/kv_cache.h"
+#include "ops/attention/kv_record.h"
 #include "ops/rope/rope.h"
 
 namespace fathom {
@@ -31,6 +32,7 @@ struct TrainingTerms {
 struct ForwardContext {
   Compute compute = Compute::kF32;
   MlaFormula mla = MlaFormula::kExpanded;
+  KvType kv_type = KvType::kPlain;  // how keys and values are kept, and so seen, with a cache or without
   const Batch* batch = nullptr;
   RopeAngles angles;        // of batch->positions
   KvView* cache = nullptr;  // null: the batch holds whole sequences, which attend to themselves

@@ -18,13 +18,14 @@ Gqa::Gqa(const std::string& prefix, const GqaShape& shape)
   }
 }
 
-AttentionLayout Gqa::layout(int64_t row_width) const {
+AttentionLayout Gqa::layout(int64_t row_width, KvType type) const {
   AttentionLayout l;
   l.num_heads = static_cast<int>(s_.num_heads), l.num_kv_heads = static_cast<int>(s_.num_kv_heads);
   l.key_width = l.key_stride = l.value_width = l.value_stride = s_.head_dim;
   l.value_offset = s_.num_kv_heads * s_.head_dim;
   l.row_width = row_width;
   l.scale = s_.softmax_scale;
+  l.store = type;
   return l;
 }
 
@@ -61,12 +62,13 @@ Tensor Gqa::forward(const ForwardContext& context, int layer, const Tensor& x, A
   if (s_.qk_norm) qkv = normed(projections, rstd, false);
   rotate(context, qkv, false);
   const Tensor q = qkv.slice_columns(0, q_width()), kv = qkv.slice_columns(q_width(), width());
-  const AttentionRows store(context, layer, kv);
+  const AttentionLayout rows_layout = layout(context.cache ? kv.dim(1) : kv.row_stride(), context.kv_type);
+  const AttentionRows store(context, rows_layout, layer, kv);
   Tensor out = Tensor::empty({rows, q_width()}, context.activation());
   if (saved) lse = Tensor::empty({rows, s_.num_heads}, DType::kF32);
   {
-    ProfileScope scope("forward.attention", attention_work(context, layout(kv.dim(1))));
-    attention_forward(layout(context.cache ? kv.dim(1) : kv.row_stride()), q, store.sequences(), out, saved ? &lse : nullptr);
+    ProfileScope scope("forward.attention", attention_work(context, layout(kv.dim(1), context.kv_type)));
+    attention_forward(rows_layout, q, store.sequences(), out, saved ? &lse : nullptr);
   }
   if (saved) {
     saved->qkv = projections;  // without norms: rotated in place
@@ -93,12 +95,13 @@ void Gqa::backward(const ForwardContext& context, AttentionSaved& saved, const T
     rotate(context, qkv, false);
   }
   const Tensor q = qkv.slice_columns(0, q_width()), kv = qkv.slice_columns(q_width(), width());
-  const AttentionRows store(context, 0, kv);
+  const AttentionLayout rows_layout = layout(kv.dim(1), KvType::kPlain);
+  const AttentionRows store(context, rows_layout, 0, kv);
   Tensor dqkv = Tensor::empty({rows, width()}, context.activation());
   Tensor dq = dqkv.slice_columns(0, q_width()), dkv = dqkv.slice_columns(q_width(), width());
   {
     ProfileScope scope("backward.attention");
-    attention_backward(layout(kv.dim(1)), q, kv, store.sequences(), saved.out, saved.lse, dattended, dq, dkv);
+    attention_backward(rows_layout, q, kv, store.sequences(), saved.out, saved.lse, dattended, dq, dkv);
   }
   rotate(context, dqkv, true);
   if (s_.qk_norm) {

@@ -25,7 +25,9 @@ class Gqa : public AttentionModule {
   void backward(const ForwardContext& context, AttentionSaved& saved, const Tensor& x, const Tensor& dout, Tensor& dx,
                 WeightGradients& queue) override;
   int64_t weight_bytes() const override { return qkv_.weight_bytes() + o_.weight_bytes(); }
-  int64_t cache_row_width(MlaFormula) const override { return 2 * s_.num_kv_heads * s_.head_dim; }
+  AttentionLayout cache_layout(MlaFormula, KvType type) const override {
+    return layout(2 * s_.num_kv_heads * s_.head_dim, type);
+  }
   void collect(std::vector<Parameter*>& parameters) override;
   void collect_named(std::vector<NamedTensor>& tensors) const override;
   void prepack(const PackOptions& packing) override;
@@ -35,7 +37,7 @@ class Gqa : public AttentionModule {
  private:
   int64_t q_width() const { return s_.num_heads * s_.head_dim; }
   int64_t width() const { return (s_.num_heads + 2 * s_.num_kv_heads) * s_.head_dim; }
-  AttentionLayout layout(int64_t row_width) const;
+  AttentionLayout layout(int64_t row_width, KvType type) const;
   // Qwen3: q and k heads of the projections normed into a new activation, v copied. rstd [H + KV, T].
   Tensor normed(const Tensor& projections, Tensor& rstd, bool known) const;
   void rotate(const ForwardContext& context, Tensor& qkv, bool inverse) const;

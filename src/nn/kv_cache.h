@@ -10,22 +10,21 @@ namespace fathom {
 
 class KvCache {
  public:
-  // A layer's store: [num_blocks, kKeyBlock, row_width] of `dtype`, zero; it takes memory as blocks are first written.
-  KvCache(int num_layers, int64_t row_width, DType dtype, int64_t num_blocks);
+  // A layer's store: [num_blocks, kKeyBlock, row_bytes] bytes, zero; it takes memory as blocks are first written. What a row
+  // is, plain elements or a quantised record (ops/attention/kv_record.h), is the attention layout's business.
+  KvCache(int num_layers, int64_t row_bytes, int64_t num_blocks);
   void* block(int layer, int32_t id);
   const void* block(int layer, int32_t id) const;
   void* row(int layer, int32_t block_id, int64_t slot);
   void copy_block(int32_t from, int32_t to);  // all layers: copy-on-write
   int64_t num_blocks() const { return num_blocks_; }
   int num_layers() const { return static_cast<int>(layers_.size()); }
-  int64_t row_width() const { return row_width_; }
-  DType dtype() const { return dtype_; }
+  int64_t row_bytes() const { return row_bytes_; }
   int64_t bytes() const;
 
  private:
   std::vector<Tensor> layers_;
-  int64_t row_width_, num_blocks_;
-  DType dtype_;
+  int64_t row_bytes_, num_blocks_;
 };
 
 // One forward's view: for segment s of the batch, blocks[s][b] holds positions [64b, 64b+64). The blocks of all positions

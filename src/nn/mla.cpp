@@ -26,10 +26,6 @@ Mla::Mla(const std::string& prefix, const MlaShape& shape) : s_(shape) {
   o_ = std::make_unique<Linear>(std::vector<Linear::Part>{{prefix + ".o_proj", s_.hidden}}, s_.num_heads * s_.v);
 }
 
-int64_t Mla::cache_row_width(MlaFormula formula) const {
-  return formula == MlaFormula::kExpanded ? kv_width() + s_.rope : s_.kv_lora + s_.rope;
-}
-
 int64_t Mla::weight_bytes() const {
   int64_t bytes = down_->weight_bytes() + q_up_->weight_bytes() + o_->weight_bytes();
   if (packed_uk_.empty()) bytes += kv_up_->weight_bytes();
@@ -38,7 +34,7 @@ int64_t Mla::weight_bytes() const {
   return bytes;
 }
 
-AttentionLayout Mla::expanded_layout() const {
+AttentionLayout Mla::expanded_layout(KvType type) const {
   AttentionLayout l;
   l.num_heads = l.num_kv_heads = static_cast<int>(s_.num_heads);
   l.key_width = s_.nope, l.key_stride = s_.nope + s_.v;
@@ -46,6 +42,7 @@ AttentionLayout Mla::expanded_layout() const {
   l.value_width = s_.v, l.value_offset = s_.nope, l.value_stride = s_.nope + s_.v;
   l.row_width = kv_width() + s_.rope;
   l.scale = s_.softmax_scale;
+  l.store = type;
   return l;
 }
 
@@ -105,12 +102,13 @@ Tensor Mla::attend_expanded(const ForwardContext& context, int layer, const Tens
                             AttentionSaved* saved) const {
   Tensor c_kv, kv_rstd, lse;
   const Tensor kv = expanded_rows(context, latents, kv_rstd, false, c_kv);
-  const AttentionRows rows(context, layer, kv);
+  const AttentionLayout layout = expanded_layout(context.kv_type);
+  const AttentionRows rows(context, layout, layer, kv);
   Tensor out = Tensor::empty({q.rows(), s_.num_heads * s_.v}, context.activation());
   if (saved) lse = Tensor::empty({q.rows(), s_.num_heads}, DType::kF32);
   {
-    ProfileScope scope("forward.attention", attention_work(context, expanded_layout()));
-    attention_forward(expanded_layout(), q, rows.sequences(), out, saved ? &lse : nullptr);
+    ProfileScope scope("forward.attention", attention_work(context, layout));
+    attention_forward(layout, q, rows.sequences(), out, saved ? &lse : nullptr);
   }
   if (saved) {
     saved->kv_rstd = kv_rstd;
@@ -157,11 +155,12 @@ void Mla::backward(const ForwardContext& context, AttentionSaved& saved, const T
     again.q = std::move(saved.q);
   }
   const Tensor kv = expanded_rows(context, saved.latents, saved.kv_rstd, true, c_kv);
-  const AttentionRows store(context, 0, kv);
+  const AttentionLayout layout = expanded_layout(KvType::kPlain);
+  const AttentionRows store(context, layout, 0, kv);
   Tensor dq = Tensor::empty(again.q.shape(), activation), dkv = Tensor::empty({rows, kv.dim(1)}, activation);
   {
     ProfileScope scope("backward.attention");
-    attention_backward(expanded_layout(), again.q, kv, store.sequences(), saved.out, saved.lse, dattended, dq, dkv);
+    attention_backward(layout, again.q, kv, store.sequences(), saved.out, saved.lse, dattended, dq, dkv);
   }
   rope_apply(dq, static_cast<int>(s_.num_heads), s_.nope + s_.rope, s_.nope, context.angles, true, true);
 

@@ -25,7 +25,9 @@ class Mla : public AttentionModule {
   void backward(const ForwardContext& context, AttentionSaved& saved, const Tensor& x, const Tensor& dout, Tensor& dx,
                 WeightGradients& queue) override;
   int64_t weight_bytes() const override;
-  int64_t cache_row_width(MlaFormula formula) const override;
+  AttentionLayout cache_layout(MlaFormula formula, KvType type) const override {
+    return formula == MlaFormula::kExpanded ? expanded_layout(type) : absorbed_layout(type);
+  }
   void collect(std::vector<Parameter*>& parameters) override;
   void collect_named(std::vector<NamedTensor>& tensors) const override;
   void prepack(const PackOptions& packing) override;
@@ -39,8 +41,8 @@ class Mla : public AttentionModule {
   int64_t kv_begin() const { return s_.q_lora; }  // columns of the latents: [q_a | c_kv | k_pe]
   int64_t pe_begin() const { return s_.q_lora + s_.kv_lora; }
   int64_t kv_width() const { return s_.num_heads * (s_.nope + s_.v); }
-  AttentionLayout expanded_layout() const;
-  AttentionLayout absorbed_layout() const;
+  AttentionLayout expanded_layout(KvType type) const;
+  AttentionLayout absorbed_layout(KvType type) const;
   Tensor down_project(const ForwardContext& context, const Tensor& x) const;  // latents, k_pe rotated
   // From the latents; rstd is computed (known = false) or used.
   Queries queries(const ForwardContext& context, const Tensor& x, const Tensor& latents, Tensor& rstd, bool known) const;

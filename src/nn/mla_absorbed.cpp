@@ -36,12 +36,15 @@ void from_head_major(const Tensor& from, int64_t heads, int64_t to_stride, Tenso
 
 }  // namespace
 
-AttentionLayout Mla::absorbed_layout() const {
+AttentionLayout Mla::absorbed_layout(KvType type) const {
   AttentionLayout l;
   l.num_heads = static_cast<int>(s_.num_heads), l.num_kv_heads = 1;
-  l.key_width = l.key_stride = l.row_width = s_.kv_lora + s_.rope;
+  l.key_width = l.key_stride = s_.kv_lora;
+  l.shared_width = s_.rope, l.shared_offset = s_.kv_lora;
+  l.row_width = s_.kv_lora + s_.rope;
   l.value_width = l.value_stride = s_.kv_lora;
   l.scale = s_.softmax_scale;
+  l.store = type;
   return l;
 }
 
@@ -131,11 +134,12 @@ Tensor Mla::attend_absorbed(const ForwardContext& context, int layer, const Tens
       .slice_columns(s_.kv_lora, width)
       .copy_from(q_rows.slice_columns(s_.nope, s_.nope + s_.rope));
 
-  const AttentionRows store(context, layer, kv);
+  const AttentionLayout layout = absorbed_layout(context.kv_type);
+  const AttentionRows store(context, layout, layer, kv);
   Tensor attended = Tensor::empty({rows, heads * s_.kv_lora}, activation);
   {
-    ProfileScope scope("forward.attention", attention_work(context, absorbed_layout()));
-    attention_forward(absorbed_layout(), queries, store.sequences(), attended, nullptr);
+    ProfileScope scope("forward.attention", attention_work(context, layout));
+    attention_forward(layout, queries, store.sequences(), attended, nullptr);
   }
   Tensor values = Tensor::empty({heads * rows, s_.v}, activation);
   {

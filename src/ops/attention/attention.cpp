@@ -21,10 +21,14 @@ float* attention_scratch(int64_t floats) {
   return reinterpret_cast<float*>(storage.get());
 }
 
-AttentionHead attention_head(const AttentionLayout& l, int64_t kv_head) {
-  return {l.key_width,   l.key_offset + kv_head * l.key_stride,     l.shared_width, l.shared_offset,
-          l.value_width, l.value_offset + kv_head * l.value_stride, l.row_width,    l.num_heads / l.num_kv_heads,
-          l.scale};
+AttentionHead attention_head(const AttentionLayout& l, DType dtype, int64_t kv_head) {
+  AttentionHead h{l.key_width,    l.key_offset + kv_head * l.key_stride,
+                  l.shared_width, l.shared_offset,
+                  l.value_width,  l.value_offset + kv_head * l.value_stride,
+                  l.row_width,    l.num_heads / l.num_kv_heads,
+                  l.scale,        {}};
+  if (l.store != KvType::kPlain) h.record = record_head(l, dtype, kv_head);
+  return h;
 }
 
 void check_attention_layout(const AttentionLayout& l) {
@@ -72,7 +76,7 @@ void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span
     CHECK(static_cast<int64_t>(s.blocks.size()) * kKeyBlock >= s.first_position + s.num_queries);
     for (int64_t g = 0; g < layout.num_kv_heads; ++g) {
       ForwardTile t;
-      t.head = attention_head(layout, g);
+      t.head = attention_head(layout, q.dtype(), g);
       t.q = q.raw() + (s.query_begin * q.row_stride() + g * group * layout.query_width()) * bytes;
       t.out = out.raw() + (s.query_begin * out.row_stride() + g * group * layout.value_width) * bytes;
       t.lse = lse ? lse->row<float>(s.query_begin) + g * group : nullptr;

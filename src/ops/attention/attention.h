@@ -7,11 +7,12 @@
 //   key of kv head g    = row[key_offset + g*key_stride, + key_width) ++ row[shared_offset, + shared_width)
 //   value of kv head g  = row[value_offset + g*value_stride, + value_width)
 // GQA: shared_width 0. Expanded MLA: per head [k_nope | v], shared = k_pe. Absorbed MLA: kv_heads 1, key = [c_kv | k_pe]
-// (key_width 576), value = c_kv (value_width 512, the same bytes).
+// as key_width 512 and shared_width 64, value = c_kv (value_width 512, the same elements).
 #pragma once
 #include <span>
 #include <vector>
 
+#include "ops/attention/kv_record.h"
 #include "tensor/tensor.h"
 
 namespace fathom {
@@ -23,8 +24,9 @@ struct AttentionLayout {
   int64_t key_width = 0, key_offset = 0, key_stride = 0;
   int64_t shared_width = 0, shared_offset = 0;
   int64_t value_width = 0, value_offset = 0, value_stride = 0;
-  int64_t row_width = 0;  // elements from row to row inside a block
-  float scale = 1;        // softmax scale, applied to the scores in f32
+  int64_t row_width = 0;          // elements from row to row inside a block
+  float scale = 1;                // softmax scale, applied to the scores in f32
+  KvType store = KvType::kPlain;  // quantised: the store's rows are records (kv_record.h), kv_row_bytes apart
   int64_t query_width() const { return key_width + shared_width; }
 };
 
@@ -33,7 +35,7 @@ struct AttentionLayout {
 // the rows up to the last visible position must be there, later rows of the last block may be anything readable.
 struct AttentionSequence {
   int64_t query_begin = 0, num_queries = 0, first_position = 0;
-  std::span<const void* const> blocks;  // of the store's dtype (that of q)
+  std::span<const void* const> blocks;  // rows of the store's dtype (that of q), or records
 };
 
 // q [T, H * query_width] F32 or BF16 (= the store's dtype), out [T, H * value_width] same dtype, assigned.

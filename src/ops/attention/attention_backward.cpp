@@ -43,6 +43,7 @@ void attention_backward(const AttentionLayout& layout, const Tensor& q, const Te
                         std::span<const AttentionSequence> sequences, const Tensor& out, const Tensor& lse, const Tensor& dout,
                         Tensor& dq, Tensor& dkv) {
   check_attention_layout(layout);
+  CHECK(layout.store == KvType::kPlain);
   const DType dtype = q.dtype();
   CHECK(dtype == DType::kF32 || dtype == DType::kBF16);
   CHECK(kv.dtype() == dtype && out.dtype() == dtype && dout.dtype() == dtype && dq.dtype() == dtype && dkv.dtype() == dtype);
@@ -79,7 +80,7 @@ void attention_backward(const AttentionLayout& layout, const Tensor& q, const Te
       CHECK(s.first_position == 0 && s.query_begin >= 0 && s.query_begin + s.num_queries <= rows);
       for (int64_t g = 0; g < heads; ++g) {
         BackwardPiece p;
-        p.head = attention_head(layout, g);
+        p.head = attention_head(layout, q.dtype(), g);
         auto at = [&](const Tensor& t, int64_t column) {
           return const_cast<std::byte*>(t.raw()) + (s.query_begin * t.row_stride() + column) * bytes;
         };

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "backend/cpu/isa.h"
+#include "ops/attention/kv_record_cpu.h"
 
 namespace fathom {
 
@@ -18,6 +19,7 @@ struct AttentionHead {
   int64_t key_width, key_offset, shared_width, shared_offset, value_width, value_offset, row_width;
   int64_t group;  // query heads
   float scale;
+  RecordHead record;  // of a quantised store; the offsets above then are not used
 };
 
 struct ForwardTile {
@@ -38,7 +40,8 @@ inline int64_t forward_state_floats(const AttentionHead& h, int64_t lanes) { ret
 inline int64_t forward_scratch_floats(const AttentionHead& h) {
   const int64_t lanes = kForwardTiles * kTileLanes, key = h.key_width + h.shared_width + 2,
                 value = padded_width(h.value_width) + 16;
-  return 64 * (key + value) + lanes * key + 2 * 64 * kTileLanes + 2 * lanes * (value + 2) + kTileLanes * 8 + 1024;
+  const int64_t opened = h.record.type == KvType::kPlain ? 0 : 64 * (key + value) + 16;
+  return opened + 64 * (key + value) + lanes * key + 2 * 64 * kTileLanes + 2 * lanes * (value + 2) + kTileLanes * 8 + 1024;
 }
 
 // forward_tile: super-blocks [super_begin, super_end) in order. With `partial` (then super_end = super_begin + 1) the

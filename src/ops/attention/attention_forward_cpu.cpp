@@ -3,6 +3,7 @@
 // rounded to bf16 before P V on every rung (the pair products of VDPBF16PS need it), the softmax total is not.
 #include "ops/attention/attention_few.h"
 #include "ops/attention/attention_pack.h"
+#include "ops/attention/kv_record_open.h"
 
 namespace fathom::FATHOM_RUNG {
 namespace {
@@ -25,6 +26,15 @@ struct Prefetch {
   void aim(const void* block, int64_t valid, const AttentionHead& h, int64_t element_bytes) {
     row = static_cast<const char*>(block);
     rows = valid;
+    j = segment = 0;
+    if (const RecordHead& r = h.record; r.type != KvType::kPlain) {
+      row_bytes = r.bytes;
+      const int64_t from[3] = {r.key_codes, r.value_codes, r.key_scales},
+                    to[3] = {r.key_codes + h.key_width, r.value_codes + (r.value_in_key ? 0 : h.value_width), r.bytes};
+      for (int s = 0; s < 3; ++s) begin[s] = from[s], end[s] = to[s];
+      at = begin[0];
+      return;
+    }
     row_bytes = h.row_width * element_bytes;
     const int64_t offset[3] = {h.key_offset, h.shared_offset, h.value_offset},
                   width[3] = {h.key_width, h.shared_width, h.value_width};
@@ -33,7 +43,6 @@ struct Prefetch {
       begin[s] = offset[s] * element_bytes;
       end[s] = s == 2 && inside ? begin[s] : begin[s] + width[s] * element_bytes;
     }
-    j = segment = 0;
     at = begin[0];
   }
   // A `share`-th of the lines.
@@ -120,7 +129,13 @@ class Forward {
 
  public:
   Forward(const ForwardTile& tile, float* scratch)
-      : t_(tile), h_(tile.head), key_(key_words<U>(h_)), value_(padded_width(h_.value_width)), free_(scratch) {
+      : t_(tile),
+        stored_(tile.head),
+        quantised_(stored_.record.type != KvType::kPlain),
+        h_(quantised_ ? opened_head(stored_) : stored_),
+        key_(key_words<U>(h_)),
+        value_(padded_width(h_.value_width)),
+        free_(scratch) {
     const int64_t value_offset = h_.value_offset - h_.key_offset;
     // Floats of a value that lies inside its key (absorbed MLA) are widened once.
     shared_value_ =
@@ -130,6 +145,7 @@ class Forward {
     v_ = shared_value_ ? k_ + value_offset : take<Word>(64 * value_stride_);
     q_ = take<Word>(kForwardTiles * kTileLanes * key_);
     s_ = take<float>(64 * kTileLanes);
+    if (quantised_) opened_ = take<T>(64 * h_.row_width * static_cast<int64_t>(sizeof(T)) / 4 + 16);
     alpha_ = take<float>(kTileLanes);
     rel_ = take<float>(kTileLanes);
 #if FATHOM_RUNG_LEVEL >= 2
@@ -155,12 +171,12 @@ class Forward {
     if (few_) return run_few(begin, end, last, state);
 #endif
     for (int64_t b = begin; b < end; ++b) {
-      const T* block = static_cast<const T*>(t_.blocks[b]);
       const int64_t valid = at_most(64, last + 1 - b * 64);
+      const T* block = rows(b, valid);
       pack_keys<T, U>(h_, block, valid, k_);
       if (!shared_value_) pack_values(h_, block, valid, value_stride_, v_);
       Prefetch next;
-      if (b + 1 <= last / 64) next.aim(t_.blocks[b + 1], at_most(64, last + 1 - (b + 1) * 64), h_, sizeof(T));
+      if (b + 1 <= last / 64) next.aim(t_.blocks[b + 1], at_most(64, last + 1 - (b + 1) * 64), stored_, sizeof(T));
       for (int64_t lane = 0; lane < t_.num_lanes; lane += kTileLanes) step(b, b == begin, lane, state, next);
     }
   }
@@ -209,6 +225,12 @@ class Forward {
     return at_least(lane, from);
   }
 
+  // Block b's rows in the compute type: the store's own, or opened.
+  const T* rows(int64_t b, int64_t valid) {
+    if (!quantised_) return static_cast<const T*>(t_.blocks[b]);
+    open_block(stored_, h_, static_cast<const std::byte*>(t_.blocks[b]), valid, opened_);
+    return opened_;
+  }
   const T* query(int64_t i) const {
     const int64_t lane = t_.first_lane + i;
     return static_cast<const T*>(t_.q) + lane / h_.group * t_.q_stride + lane % h_.group * (h_.key_width + h_.shared_width);
@@ -280,12 +302,12 @@ class Forward {
     const int64_t squares = 4 * ((h_.key_width + line - 1) / line + (h_.shared_width + line - 1) / line);
     const auto valid = [&](int64_t b) { return at_most(64, last_position + 1 - b * 64); };
     Prefetch next;  // from end to end: rows read line by line would come from memory at a third of the speed
-    next.aim(t_.blocks[begin], valid(begin), h_, sizeof(T));
+    next.aim(t_.blocks[begin], valid(begin), stored_, sizeof(T));
     next.step(next.lines(1));
     for (int64_t b = begin; b < end; ++b) {
-      const T* block = static_cast<const T*>(t_.blocks[b]);
+      const T* block = rows(b, valid(b));
       const int64_t last = valid(b) - 1;
-      if (b + 1 <= last_position / 64) next.aim(t_.blocks[b + 1], valid(b + 1), h_, sizeof(T));
+      if (b + 1 <= last_position / 64) next.aim(t_.blocks[b + 1], valid(b + 1), stored_, sizeof(T));
       const int64_t lines = next.lines(squares);
       auto prefetch = [&] { next.step(lines); };
       few_scores_of(block, last, prefetch);
@@ -352,12 +374,15 @@ class Forward {
   }
 
   const ForwardTile& t_;
-  const AttentionHead& h_;
+  const AttentionHead& stored_;
+  const bool quantised_;
+  const AttentionHead h_;      // of rows in the compute type
   const int64_t key_, value_;  // words a key, padded elements a value
   int64_t value_stride_;
   bool shared_value_, few_ = false;
   float* free_;
   Word *k_, *v_, *q_;
+  T* opened_ = nullptr;
   float *s_, *alpha_, *rel_;
 };
 

@@ -46,7 +46,9 @@ AttentionLayout expanded_layout(int heads, int64_t key_width, int64_t shared_wid
 AttentionLayout absorbed_layout(int heads, int64_t latent_width, int64_t rope_width) {
   AttentionLayout l;
   l.num_heads = heads, l.num_kv_heads = 1;
-  l.key_width = l.key_stride = l.row_width = latent_width + rope_width;
+  l.key_width = l.key_stride = latent_width;
+  l.shared_width = rope_width, l.shared_offset = latent_width;
+  l.row_width = latent_width + rope_width;
   l.value_width = l.value_stride = latent_width;
   l.scale = 1 / std::sqrt(static_cast<float>(latent_width + rope_width));
   return l;

@@ -75,7 +75,7 @@ const Named kLayouts[] = {{"mla_48_32", expanded_layout(4, 32, 16, 32)}, {"mla_1
                           {"gqa_10_2", grouped_layout(10, 2, 64)},       {"mha", grouped_layout(3, 3, 32)},
                           {"absorbed_5", absorbed_layout(5, 64, 16)},    {"absorbed_8", absorbed_layout(8, 96, 16)},
                           {"gqa_12_2", grouped_layout(12, 2, 128)},      {"absorbed_50", absorbed_layout(50, 32, 16)},
-                          {"odd_widths", expanded_layout(3, 7, 5, 13)}};
+                          {"odd_widths", expanded_layout(3, 7, 5, 13)},  {"gqa_200", grouped_layout(4, 1, 200)}};
 
 class Attention : public ::testing::TestWithParam<std::tuple<Named, DType>> {};
 INSTANTIATE_TEST_SUITE_P(Layouts, Attention,
@@ -279,6 +279,110 @@ TEST_P(Attention, PortableGradientBits) {
   set_isa_for_test(supported_isas().size() > 2 ? Isa::kAvx512 : Isa::kPortable);
   const Gradients got = backward(p, dout);
   EXPECT_TRUE(same_bits(got.dq, want.dq) && same_bits(got.dkv, want.dkv));
+}
+
+// Over records a row has the bits that it has over the plain rows which those records give back, and the records are the
+// oracle's byte for byte.
+TEST_P(Attention, RecordsGiveTheBitsOfTheRowsThatTheyGiveBack) {
+  Restore restore;
+  const auto& [named, dtype] = GetParam();
+  if (kSanitized && named.layout.num_heads > 9) GTEST_SKIP() << "50 heads are too slow under a sanitizer";
+  for (const KvType type : {KvType::kInt8, KvType::kFp8}) {
+    AttentionProblem p = make_attention_problem(named.layout, dtype, {1, 70, 530, 90}, {1, 70, 2, 90}, 21);
+    for (int64_t i = 0; i < p.layout.row_width; ++i) {  // rows of all sizes, one of zeros
+      const auto scale_row = [&](int64_t row, float by) {
+        if (dtype == DType::kF32)
+          p.kv.row<float>(row)[i] *= by;
+        else
+          p.kv.row<bf16>(row)[i] = to_bf16(to_float(p.kv.row<bf16>(row)[i]) * by);
+      };
+      scale_row(3, 0), scale_row(5, 1e-4f), scale_row(100, 3.f);
+    }
+    AttentionProblem stored = p;
+    stored.layout.store = type;
+    const int64_t bytes = kv_row_bytes(stored.layout, dtype), rows = p.kv.rows();
+    Tensor want_records = Tensor::zeros({rows, bytes}, DType::kU8),
+           records = Tensor::zeros({rows + kKeyBlock, bytes}, DType::kU8);
+    write_kv_records_ref(stored.layout, p.kv, want_records.raw());
+    std::vector<std::byte*> places;
+    for (int64_t t = 0; t < rows; ++t) places.push_back(records.raw() + t * bytes);
+    for (Isa isa : supported_isas()) {
+      set_isa_for_test(isa);
+      std::memset(records.raw(), 0, static_cast<size_t>(records.bytes()));
+      write_kv_records(stored.layout, p.kv, places.data());
+      ASSERT_EQ(std::memcmp(records.raw(), want_records.raw(), static_cast<size_t>(want_records.bytes())), 0)
+          << isa_name(isa) << " " << kv_type_name(type);
+    }
+    std::memset(records.raw() + rows * bytes, 0xff, static_cast<size_t>(kKeyBlock * bytes));  // unused slots: NaN scales
+    AttentionProblem back = p;
+    back.kv = Tensor::zeros({rows + kKeyBlock, p.layout.row_width}, dtype).slice_rows(0, rows);
+    read_kv_records_ref(stored.layout, records.raw(), back.kv);
+    back.blocks = packed_blocks(back.kv, p.kv_begins);
+    stored.blocks.clear();
+    for (size_t s = 0; s + 1 < p.kv_begins.size(); ++s) {
+      stored.blocks.emplace_back();
+      for (int64_t row = p.kv_begins[s]; row < p.kv_begins[s + 1]; row += kKeyBlock)
+        stored.blocks.back().push_back(records.raw() + row * bytes);
+    }
+    for (size_t s = 0; s < p.sequences.size(); ++s)
+      stored.sequences[s].blocks = stored.blocks[s], back.sequences[s].blocks = back.blocks[s];
+    for (Isa isa : supported_isas()) {
+      set_isa_for_test(isa);
+      const Result want = forward(back), got = forward(stored);
+      ASSERT_TRUE(same_bits(got.out, want.out)) << isa_name(isa) << " " << kv_type_name(type);
+      ASSERT_TRUE(same_bits(got.lse, want.lse)) << isa_name(isa) << " " << kv_type_name(type);
+    }
+  }
+}
+
+// What comes back is within half a step of what went in: 1/254 of the group's largest element; E4M3 has 3 mantissa bits.
+TEST_P(Attention, RecordsGiveBackNearlyWhatWentIn) {
+  const auto& [named, dtype] = GetParam();
+  const AttentionProblem p = make_attention_problem(named.layout, dtype, {40}, {40}, 22);
+  for (const KvType type : {KvType::kInt8, KvType::kFp8}) {
+    AttentionLayout layout = p.layout;
+    layout.store = type;
+    Tensor records = Tensor::zeros({40, kv_row_bytes(layout, dtype)}, DType::kU8), back = Tensor::zeros(p.kv.shape(), dtype);
+    write_kv_records_ref(layout, p.kv, records.raw());
+    read_kv_records_ref(layout, records.raw(), back);
+    const Tensor x = p.kv.to(DType::kF32), y = back.to(DType::kF32);
+    for (int64_t t = 0; t < 40; ++t) {
+      float largest = 0;
+      for (int64_t i = 0; i < layout.row_width; ++i) largest = std::max(largest, std::abs(x.row<float>(t)[i]));
+      for (int64_t i = 0; i < layout.row_width; ++i) {
+        const float a = x.row<float>(t)[i], b = y.row<float>(t)[i];
+        const float step = type == KvType::kInt8 ? largest / 254 : std::abs(a) / 16 + largest / 448 / 512;
+        EXPECT_LE(std::abs(a - b), step * 1.01f + std::abs(a) / 256) << t << " " << i << " " << kv_type_name(type);
+      }
+    }
+  }
+}
+
+TEST(KvRecord, DeepSeeksLatentsTake656Bytes) {
+  AttentionLayout l = absorbed_layout(128, 512, 64);
+  l.store = KvType::kFp8;
+  EXPECT_EQ(kv_row_bytes(l, DType::kBF16), 656);  // 512 E4M3, 4 scales, 64 bf16
+  l.store = KvType::kPlain;
+  EXPECT_EQ(kv_row_bytes(l, DType::kBF16), 1152);
+  AttentionLayout g = grouped_layout(12, 2, 128);
+  g.store = KvType::kInt8;
+  EXPECT_EQ(kv_row_bytes(g, DType::kBF16), 4 * (128 + 4));
+}
+
+TEST(KvRecord, NotANumberStaysOne) {
+  for (const KvType type : {KvType::kInt8, KvType::kFp8})
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      AttentionLayout l = grouped_layout(1, 1, 32);
+      l.store = type;
+      Tensor kv = Tensor::zeros({1, 64}, DType::kF32), back = Tensor::zeros({1, 64}, DType::kF32);
+      kv.data<float>()[5] = bad;
+      Tensor record = Tensor::zeros({1, kv_row_bytes(l, DType::kF32)}, DType::kU8);
+      std::byte* row = record.raw();
+      write_kv_records(l, kv, &row);
+      read_kv_records_ref(l, record.raw(), back);
+      for (int i = 0; i < 32; ++i) EXPECT_TRUE(std::isnan(back.data<float>()[i]));
+      for (int i = 32; i < 64; ++i) EXPECT_EQ(back.data<float>()[i], 0.f);
+    }
 }
 
 TEST(AttentionForward, LargeScoresDoNotOverflow) {

@@ -11,6 +11,7 @@
 
 #include "tensor/format/bf16.h"
 #include "tensor/format/block_bytes.h"
+#include "tensor/format/e4m3.h"
 #include "tensor/format/k_scales.h"
 #include "tensor/format/quantize.h"
 
@@ -132,6 +133,22 @@ TEST(Dequantize, EveryTypeReadsAnyBytes) {
     dequantize_row(info->type, bytes.data() + 1, static_cast<int64_t>(values.size()), values.data());  // unaligned too
     EXPECT_EQ(find_ggml_type(std::string_view(info->name)), info);
   }
+}
+
+TEST(E4m3, RoundsToTheNearestValue) {
+  for (int code = 0; code < 0x7f; ++code) {  // positive, in rising order
+    const float x = e4m3_to_float(static_cast<uint8_t>(code));
+    EXPECT_EQ(e4m3_from_float(x), code);
+    EXPECT_EQ(e4m3_from_float(-x), code | 0x80);
+    if (code == 0x7e) break;  // the largest, 448
+    const float next = e4m3_to_float(static_cast<uint8_t>(code + 1)), middle = (x + next) / 2;
+    EXPECT_EQ(e4m3_from_float(middle), code % 2 ? code + 1 : code) << middle;
+    EXPECT_EQ(e4m3_from_float(std::nextafter(middle, 0.f)), code) << middle;
+    EXPECT_EQ(e4m3_from_float(std::nextafter(middle, 1e9f)), code + 1) << middle;
+  }
+  EXPECT_EQ(e4m3_from_float(1e30f), 0x7e);
+  EXPECT_EQ(e4m3_from_float(-INFINITY), 0xfe);
+  EXPECT_TRUE(e4m3_is_nan(e4m3_from_float(NAN)));
 }
 
 }  // namespace

@@ -18,5 +18,15 @@ inline float e4m3_to_float(uint8_t x) {  // exact
   }
   return x & 0x80 ? -value : value;
 }
+// The nearest E4M3 value (ties to even), at most 448 in size; NaN stays NaN.
+inline uint8_t e4m3_from_float(float x) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, x), magnitude = bits & 0x7fffffffu;
+  const uint8_t sign = static_cast<uint8_t>(bits >> 24 & 0x80u);
+  if (magnitude > 0x7f800000u) return sign | 0x7f;
+  if (magnitude >= 0x43e00000u) return sign | 0x7e;  // 448
+  if (magnitude < 0x3c800000u)                       // below 2^-6: multiples of 2^-9, rounded by the addition
+    return sign | static_cast<uint8_t>(__builtin_bit_cast(uint32_t, __builtin_bit_cast(float, magnitude) * 512 + 0x1p23f));
+  return sign | static_cast<uint8_t>(((magnitude + 0x7ffffu + (magnitude >> 20 & 1)) >> 20) - 960);
+}
 
 }  // namespace fathom
