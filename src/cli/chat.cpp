@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/line_input.h"
 #include "cli/model_options.h"
+#include "cli/speculation_options.h"
 #include "cli/think_stream.h"
 #include "infer/engine.h"
 #include "ops/attention/attention.h"
@@ -48,12 +49,13 @@ class Chat {
     int64_t max_tokens = 0, max_positions = 0;
     std::string system;
     bool think = true;
+    SpeculationConfig speculation;
   };
   Chat(Decoder& model, const Tokenizer& tokenizer, const Options& options)
       : tokenizer_(tokenizer),
         template_(tokenizer),
         options_(options),
-        engine_(model, engine_config(model, options.max_positions, num_valid_tokens(model.config(), &tokenizer))) {
+        engine_(model, engine_config(model, options, num_valid_tokens(model.config(), &tokenizer))) {
     positions_ = std::min(options.max_positions, engine_.num_blocks() * kKeyBlock);
     reset();
   }
@@ -65,12 +67,14 @@ class Chat {
   void ask(const std::string& text, ChatScreen& screen, LineInput& input);
 
  private:
-  static EngineConfig engine_config(const Decoder& model, int64_t max_positions, int64_t num_valid) {
+  static EngineConfig engine_config(const Decoder& model, const Options& options, int64_t num_valid) {
     const int64_t block_bytes = model.num_cache_layers() * kKeyBlock * model.cache_row_bytes();
     EngineConfig config;
-    config.cache_blocks = std::clamp<int64_t>(kCacheBytes / block_bytes, 1, 2 * ((max_positions + kKeyBlock - 1) / kKeyBlock));
+    config.cache_blocks =
+        std::clamp<int64_t>(kCacheBytes / block_bytes, 1, 2 * ((options.max_positions + kKeyBlock - 1) / kKeyBlock));
     config.max_rows = 256;  // so that Ctrl-C is seen soon while a long prompt is read
     config.num_valid = num_valid;
+    config.speculation = options.speculation;
     return config;
   }
   // The conversation as ids; the oldest exchanges go where it has become too long. Empty: even the last message alone is.
@@ -207,11 +211,13 @@ int command_chat(int argc, char** argv) {
   app.footer("From a pipe every line is a message: echo \"2+2?\" | fathom chat DIR");
   ModelOptions options;
   SamplingOptions sampling;
+  SpeculationOptions speculation;
   std::string system;
   int64_t max_tokens = 4096;
   bool no_think = false;
   options.add(app);
   sampling.add(app);
+  speculation.add(app);
   app.add_option("--system", system, "system message");
   app.add_flag("--no-think", no_think, "answer at once: the template is told enable_thinking=false");
   app.add_option("--max-tokens", max_tokens, "tokens of an answer at most")
@@ -227,6 +233,7 @@ int command_chat(int argc, char** argv) {
   if (first_invalid_utf8(system) >= 0) fail_usage("chat", "--system is not UTF-8");
   ChatTemplate check(*tokenizer);  // whether the model can hold a conversation, before the weights are read
   const auto resolved = sampling.resolve(files, tokenizer);
+  const SpeculationConfig speculate = speculation.resolve();
   Decoder model = load_model(files, options.numerics(config), /*training=*/false);
   Chat::Options chat_options;
   chat_options.sampling = resolved;
@@ -235,6 +242,7 @@ int command_chat(int argc, char** argv) {
   chat_options.max_positions = options.max_positions(config);
   chat_options.system = system;
   chat_options.think = !no_think;
+  chat_options.speculation = speculate;
   Chat chat(model, *tokenizer, chat_options);
   ChatScreen screen;
   const auto counts = config.count_parameters();

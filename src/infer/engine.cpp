@@ -6,8 +6,10 @@
 #include <unordered_map>
 
 #include "base/error.h"
-#include "base/rng.h"
+#include "base/progress.h"
 #include "base/thread_pool.h"
+#include "infer/draft_depth.h"
+#include "infer/ngram_drafter.h"
 #include "infer/scheduler.h"
 #include "nn/profile.h"
 
@@ -22,6 +24,17 @@ int64_t cache_blocks(const Decoder& model, const EngineConfig& config) {
   return std::max<int64_t>(1, config.cache_bytes / std::max<int64_t>(1, block_bytes));
 }
 
+constexpr int64_t kAutomaticDraft = 8;  // guesses at most where the number is not given
+
+std::unique_ptr<Drafter> make_drafter(const SpeculationConfig& config) {
+  if (config.draft_tokens < 0 || config.draft_tokens > kMaxDraft)
+    fail_usage("infer", std::to_string(config.draft_tokens) + " draft tokens; from 1 to " + std::to_string(kMaxDraft) +
+                            " can be, or 0: as many as pay");
+  std::unique_ptr<Drafter> drafter;
+  if (config.kind == SpeculationConfig::Kind::kNgram) drafter = std::make_unique<NgramDrafter>();
+  return config.wrap ? config.wrap(std::move(drafter)) : std::move(drafter);
+}
+
 }  // namespace
 
 struct Engine::Impl {
@@ -31,14 +44,28 @@ struct Engine::Impl {
         num_valid(c.num_valid > 0 ? std::min(c.num_valid, decoder.config().vocab_size) : decoder.config().vocab_size),
         cache(decoder.num_cache_layers(), decoder.cache_row_bytes(), cache_blocks(decoder, c)),
         blocks(cache.num_blocks(), c.prefix_sharing),
-        scheduler(blocks, c.max_rows, c.max_sequences) {
+        scheduler(blocks, c.max_rows, c.max_sequences),
+        drafter(make_drafter(c.speculation)),
+        depth(c.speculation.draft_tokens > 0 ? c.speculation.draft_tokens : kAutomaticDraft, c.speculation.draft_tokens == 0) {
     view.cache = &cache;
   }
 
-  void run(const StepPlan& plan);
+  // A row of logits and the sequence whose next token but `ahead` it draws.
+  struct Draw {
+    Sequence* sequence;
+    int64_t ahead, row;
+  };
+
+  void step();
+  void choose_depths();
+  void draft(StepPlan& plan);
+  Tensor forward(const StepPlan& plan);
   void sample(const StepPlan& plan, const Tensor& hidden);
+  void accept(StepPlan& plan);
+  void observe(const StepPlan& plan, const Tensor& hidden);
   void publish(Sequence* sequence, const SampledToken& token);
   void finish(Sequence* sequence, FinishReason reason) {
+    if (drafter) drafter->forget(*sequence);
     scheduler.remove(sequence);
     sequence->completion.reason = reason;
   }
@@ -56,7 +83,14 @@ struct Engine::Impl {
   std::vector<uint64_t> cancelled_in_step;
   Batch batch;  // reused from step to step
   KvView view;
+  std::vector<int64_t> first_row;  // of the batch, by StepPlan::rows
+  std::vector<Draw> draws;         // in the order of StepPlan::samples
   std::vector<SampledToken> sampled;
+  std::vector<int64_t> num_new;  // by StepPlan::samples: tokens that count, guesses that came true and the one behind them
+
+  std::unique_ptr<Drafter> drafter;  // null: no speculation
+  DraftDepth depth;
+  std::vector<Sequence*> decodes;
 };
 
 Engine::Engine(Decoder& model, const EngineConfig& config) : impl_(std::make_unique<Impl>(model, config)) {}
@@ -91,10 +125,12 @@ uint64_t Engine::submit(Request request, TokenCallback on_token) {
 void Engine::cancel(uint64_t id) {
   const auto it = impl_->sequences.find(id);
   if (it == impl_->sequences.end() || it->second->state == Sequence::State::kFinished) return;
-  if (impl_->in_step)
+  if (impl_->in_step) {
+    it->second->cancelled = true;
     impl_->cancelled_in_step.push_back(id);
-  else
+  } else {
     impl_->finish(it->second.get(), FinishReason::kCancelled);
+  }
 }
 
 bool Engine::finished(uint64_t id) const {
@@ -117,9 +153,11 @@ bool Engine::step() {
   impl_->in_step = true;
   ProfileScope scope("step");
   try {
-    impl_->run(impl_->scheduler.plan());
+    impl_->step();
   } catch (...) {  // tables may point at blocks that were never filled: compute everything again, should the caller go on
     impl_->in_step = false;
+    for (const auto& [id, sequence] : impl_->sequences)  // what was not published is drawn again
+      sequence->tokens.resize(sequence->request.prompt.size() + sequence->completion.ids.size());
     reset_cache();
     throw;
   }
@@ -129,39 +167,103 @@ bool Engine::step() {
   return true;
 }
 
-void Engine::Impl::run(const StepPlan& plan) {
+void Engine::Impl::step() {
+  if (drafter) choose_depths();
+  StepPlan& plan = scheduler.plan();
   for (const BlockCopy& copy : plan.copies) cache.copy_block(copy.from, copy.to);
+  if (plan.draft_rows > 0) draft(plan);
+  const double begin = now_seconds();
+  const Tensor hidden = forward(plan);
+  if (!plan.samples.empty()) sample(plan, hidden);
+  if (drafter && plan.prefill_rows == 0) depth.record_step(batch.num_rows(), now_seconds() - begin);
+  accept(plan);
+  scheduler.commit();
+  if (drafter) observe(plan, hidden);
+  ++stats.steps;
+  stats.prefill_rows += plan.prefill_rows;
+  stats.decode_rows += plan.decode_rows;
+  stats.draft_rows += batch.num_rows() - plan.prefill_rows - plan.decode_rows;
+  stats.prefix_hit_rows += plan.prefix_hit_rows;
+  stats.preemptions += plan.preemptions;
+  stats.peak_blocks = std::max(stats.peak_blocks, blocks.num_used());
+  size_t next = 0;
+  for (size_t i = 0; i < plan.samples.size(); ++i) {
+    Sequence* sequence = plan.samples[i].sequence;
+    const int64_t num_draws = static_cast<int64_t>(sequence->draft.size()) + 1;
+    sequence->draft.clear();
+    for (int64_t j = 0; j < num_new[i] && !sequence->cancelled; ++j) publish(sequence, sampled[next + static_cast<size_t>(j)]);
+    next += static_cast<size_t>(num_draws);
+  }
+}
+
+void Engine::Impl::choose_depths() {
+  decodes.clear();
+  for (const auto& [id, sequence] : scheduler.running())
+    if (!sequence->prefilling) decodes.push_back(sequence);
+  depth.choose(decodes);
+}
+
+// Fills the rows that the plan keeps for guesses; those that stay empty go.
+void Engine::Impl::draft(StepPlan& plan) {
+  ProfileScope scope("draft");
+  std::vector<DraftJob> jobs;
+  int64_t deepest = 0;
+  for (const StepPlan::Rows& rows : plan.rows)
+    if (rows.num_draft > 0) {
+      jobs.push_back({rows.sequence, rows.num_draft});
+      deepest = std::max(deepest, rows.num_draft);
+    }
+  const double begin = now_seconds();
+  for (const DraftJob& job : jobs) job.sequence->draft.clear();
+  drafter->draft(jobs);
+  const double seconds = now_seconds() - begin;
+  depth.record_draft(deepest, seconds);
+  stats.draft_seconds += seconds;
+  for (StepPlan::Rows& rows : plan.rows) {
+    if (rows.num_draft == 0) continue;
+    const int64_t made = static_cast<int64_t>(rows.sequence->draft.size());
+    CHECK(made <= rows.num_draft);
+    rows.end -= rows.num_draft - made;
+    rows.num_draft = made;
+  }
+}
+
+Tensor Engine::Impl::forward(const StepPlan& plan) {
   batch.ids.clear();
   batch.positions.clear();
   batch.begins.assign(1, 0);
   view.blocks.clear();
+  first_row.clear();
   for (const StepPlan::Rows& rows : plan.rows) {
+    first_row.push_back(batch.num_rows());
+    const int64_t known = rows.end - rows.num_draft;
     const std::span<const int32_t> tokens = rows.sequence->tokens;
-    batch.add(tokens.subspan(static_cast<size_t>(rows.begin), static_cast<size_t>(rows.end - rows.begin)),
+    batch.add(tokens.subspan(static_cast<size_t>(rows.begin), static_cast<size_t>(known - rows.begin)),
               static_cast<int32_t>(rows.begin));
+    for (int64_t i = 0; i < rows.num_draft; ++i) {
+      batch.ids.push_back(rows.sequence->draft[static_cast<size_t>(i)]);
+      batch.positions.push_back(static_cast<int32_t>(known + i));
+    }
+    batch.begins.back() = batch.num_rows();
     view.blocks.emplace_back(rows.sequence->table.blocks);
   }
-  const Tensor hidden = model.forward(batch, &view);
-  if (!plan.samples.empty()) sample(plan, hidden);
-  scheduler.commit();
-  ++stats.steps;
-  stats.prefill_rows += plan.prefill_rows;
-  stats.decode_rows += plan.decode_rows;
-  stats.prefix_hit_rows += plan.prefix_hit_rows;
-  stats.preemptions += plan.preemptions;
-  stats.peak_blocks = std::max(stats.peak_blocks, blocks.num_used());
-  for (size_t i = 0; i < plan.samples.size(); ++i) publish(plan.samples[i].sequence, sampled[i]);
+  return model.forward(batch, &view);
 }
 
 // Logits of the sampled rows only, and one random number per request and position.
 void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden) {
   std::vector<int64_t> rows;  // distinct: followers share their leader's
   std::unordered_map<int64_t, int64_t> index;
-  std::vector<int64_t> logits_row(plan.samples.size());
-  for (size_t i = 0; i < plan.samples.size(); ++i) {
-    const auto [it, is_new] = index.emplace(plan.samples[i].row, static_cast<int64_t>(rows.size()));
-    if (is_new) rows.push_back(plan.samples[i].row);
-    logits_row[i] = it->second;
+  draws.clear();
+  for (const StepPlan::Sample& sample : plan.samples) {
+    const StepPlan::Rows& computed = plan.rows[static_cast<size_t>(sample.rows_idx)];
+    const int64_t last =
+        first_row[static_cast<size_t>(sample.rows_idx)] + computed.end - computed.num_draft - 1 - computed.begin;
+    for (int64_t ahead = 0; ahead <= computed.num_draft; ++ahead) {
+      const auto [it, is_new] = index.emplace(last + ahead, static_cast<int64_t>(rows.size()));
+      if (is_new) rows.push_back(last + ahead);
+      draws.push_back({sample.sequence, ahead, it->second});
+    }
   }
   Tensor picked = hidden;
   const int64_t n = static_cast<int64_t>(rows.size());
@@ -174,35 +276,75 @@ void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden) {
   } else {
     for (int64_t i = 0; i < n; ++i) CHECK_EQ(rows[static_cast<size_t>(i)], i);
   }
-  sampled.resize(plan.samples.size());
+  sampled.resize(draws.size());
   const int64_t chunk = std::max<int64_t>(1, kLogitsBytes / (model.config().vocab_size * 4));
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t end = std::min(n, begin + chunk);
     const Tensor logits = model.logits(picked.slice_rows(begin, end));
     ProfileScope scope("sampling");
-    parallel_for(static_cast<int64_t>(plan.samples.size()), 8, [&](int64_t first, int64_t last) {
+    parallel_for(static_cast<int64_t>(draws.size()), 8, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
-        const int64_t row = logits_row[static_cast<size_t>(i)];
+        const auto& [sequence, ahead, row] = draws[static_cast<size_t>(i)];
         if (row < begin || row >= end) continue;
-        const Sequence& sequence = *plan.samples[static_cast<size_t>(i)].sequence;
-        const Request& request = sequence.request;
-        Rng rng(request.seed, RngStream::kSample, request.step, request.sequence,
-                static_cast<uint64_t>(sequence.num_generated()));
         const std::span<const float> values(logits.row<float>(row - begin), static_cast<size_t>(logits.dim(1)));
-        sampled[static_cast<size_t>(i)] = sample_token(values, num_valid, request.sampling, rng.next_float());
+        sampled[static_cast<size_t>(i)] =
+            sample_token(values, num_valid, sequence->request.sampling, sequence->uniform(sequence->num_generated() + ahead));
       }
     });
   }
 }
 
+// A row's token counts while all guesses before it were what the model drew: its row saw what the plain run would have seen.
+void Engine::Impl::accept(StepPlan& plan) {
+  num_new.clear();
+  const SampledToken* token = sampled.data();
+  for (const StepPlan::Sample& sample : plan.samples) {
+    Sequence& sequence = *sample.sequence;
+    const int64_t drafted = static_cast<int64_t>(sequence.draft.size());
+    int64_t count = 0, accepted = 0;
+    bool more = true;
+    while (more) {
+      const int32_t id = token[count].id;
+      const bool right = count < drafted && id == sequence.draft[static_cast<size_t>(count)];
+      sequence.tokens.push_back(id);
+      ++count;
+      accepted += right;
+      more = right && !sequence.request.stops_at(id);
+    }
+    num_new.push_back(count);
+    token += drafted + 1;
+    if (drafted == 0) continue;
+    plan.rows[static_cast<size_t>(sample.rows_idx)].end -= drafted - (count - 1);
+    for (int64_t j = 0; j < std::min(drafted, accepted + 1); ++j) {
+      if (j == accepted && accepted == count) break;  // a right guess ended the sequence: nothing judged the next one
+      ++stats.drafted[static_cast<size_t>(j)];
+      stats.accepted[static_cast<size_t>(j)] += j < accepted;
+    }
+    depth.record_acceptance(sequence, accepted == count ? accepted : drafted, accepted);
+  }
+}
+
+void Engine::Impl::observe(const StepPlan& plan, const Tensor& hidden) {
+  std::vector<ComputedRows> computed;
+  for (size_t i = 0; i < plan.rows.size(); ++i) {
+    const StepPlan::Rows& rows = plan.rows[i];
+    computed.push_back({rows.sequence, rows.begin, rows.end, first_row[i], rows.prefill});
+  }
+  for (const StepPlan::Sample& sample : plan.samples) {
+    if (sample.leader == sample.sequence) continue;
+    const ComputedRows& leader = computed[static_cast<size_t>(sample.rows_idx)];
+    computed.push_back({sample.sequence, leader.end - 1, leader.end, leader.row + leader.end - 1 - leader.begin, false});
+  }
+  drafter->observe(computed, hidden);
+}
+
+// The token is in `tokens` already.
 void Engine::Impl::publish(Sequence* sequence, const SampledToken& token) {
   const Request& request = sequence->request;
-  sequence->tokens.push_back(token.id);
   sequence->completion.ids.push_back(token.id);
   sequence->completion.logps.push_back(token.logp);
   sequence->completion.sampling_logps.push_back(token.sampling_logp);
-  const bool stop = std::find(request.stop_ids.begin(), request.stop_ids.end(), token.id) != request.stop_ids.end();
-  if (stop)
+  if (request.stops_at(token.id))
     finish(sequence, FinishReason::kStop);
   else if (sequence->num_generated() >= request.max_tokens)
     finish(sequence, FinishReason::kLength);
@@ -245,5 +387,6 @@ void Engine::reset_cache() {
 
 const EngineStats& Engine::stats() const { return impl_->stats; }
 int64_t Engine::num_blocks() const { return impl_->blocks.num_blocks(); }
+int64_t Engine::num_used_blocks() const { return impl_->blocks.num_used(); }
 
 }  // namespace fathom

@@ -1,16 +1,29 @@
 // The engine: continuous batching over a paged cache with shared prefixes. One thread owns the model and calls this.
 // step() = schedule, run, sample, publish. Strict: a request's tokens and log-probabilities do not depend on what else
-// runs, on chunking, on pre-emption or on prefix hits.
+// runs, on chunking, on pre-emption, on prefix hits or on speculation.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>
 
+#include "infer/drafter.h"
 #include "infer/request.h"
 #include "model/decoder.h"
 
 namespace fathom {
+
+// Speculative decoding: a drafter guesses tokens, the step computes their rows too, and those that are what the model draws
+// anyway count. Text and log-probabilities are the same bits with it and without.
+struct SpeculationConfig {
+  enum class Kind : uint8_t { kOff, kNgram };
+  Kind kind = Kind::kOff;
+  int64_t draft_tokens = 0;  // guesses of a sequence in a step, up to kMaxDraft; 0: as many as pay (infer/draft_depth.h)
+  // For benchmarks and tests: puts a drafter around the configured one (null where kind is kOff).
+  std::function<std::unique_ptr<Drafter>(std::unique_ptr<Drafter>)> wrap;
+  bool on() const { return kind != Kind::kOff || wrap; }
+};
 
 struct EngineConfig {
   int64_t cache_blocks = 0;  // 0: from cache_bytes
@@ -20,10 +33,15 @@ struct EngineConfig {
   bool prefix_sharing = true;
   int64_t num_valid = 0;  // tokens that may be drawn: [0, num_valid); 0: all of the vocabulary. Less where the
                           // vocabulary is padded beyond the tokenizer's; logps are normalised over these too
+  SpeculationConfig speculation = {};
 };
 
 struct EngineStats {
   int64_t steps = 0, prefill_rows = 0, decode_rows = 0, prefix_hit_rows = 0, preemptions = 0, peak_blocks = 0;
+  int64_t draft_rows = 0;                        // rows for guesses; decode_rows does not hold them
+  std::array<int64_t, kMaxDraft> drafted = {};   // guesses that were judged, by position behind the last token: all before
+  std::array<int64_t, kMaxDraft> accepted = {};  // were right; and how many of them were right themselves
+  double draft_seconds = 0;                      // in the drafter
 };
 
 class Engine {
@@ -46,6 +64,7 @@ class Engine {
   void reset_cache();  // running requests keep their tokens and are computed again
   const EngineStats& stats() const;
   int64_t num_blocks() const;
+  int64_t num_used_blocks() const;  // held by running requests
 
  private:
   struct Impl;

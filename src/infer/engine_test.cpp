@@ -4,58 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/thread_pool.h"
+#include "infer/engine_testing.h"
 
 namespace fathom {
 namespace {
-
-ModelConfig tiny_deepseek() {
-  ModelConfig c;
-  c.model_type = "deepseek_v3";
-  c.torch_dtype = "float32";
-  c.vocab_size = 131;
-  c.hidden_size = 48;
-  c.intermediate_size = 80;
-  c.num_hidden_layers = 3;
-  c.num_attention_heads = c.num_key_value_heads = 3;
-  c.max_position_embeddings = 1024;
-  c.q_lora_rank = 24;
-  c.kv_lora_rank = 32;
-  c.qk_nope_head_dim = 16;
-  c.qk_rope_head_dim = 8;
-  c.v_head_dim = 24;
-  c.n_routed_experts = 8;
-  c.n_shared_experts = 1;
-  c.num_experts_per_tok = 2;
-  c.moe_intermediate_size = 32;
-  c.first_k_dense_replace = 1;
-  c.n_group = 4;
-  c.topk_group = 2;
-  c.topk_method = "noaux_tc";
-  c.scoring_func = "sigmoid";
-  c.routed_scaling_factor = 1.5;
-  return c;
-}
-
-ModelConfig tiny_qwen() {
-  ModelConfig c;
-  c.model_type = "qwen2";
-  c.torch_dtype = "float32";
-  c.vocab_size = 131;
-  c.hidden_size = 48;
-  c.intermediate_size = 96;
-  c.num_hidden_layers = 2;
-  c.num_attention_heads = 4;
-  c.num_key_value_heads = 2;
-  c.head_dim = 12;
-  c.max_position_embeddings = 1024;
-  c.tie_word_embeddings = true;
-  return c;
-}
 
 struct Case {
   const char* name;
@@ -72,15 +28,7 @@ const Case kCases[] = {
     {"qwen2_bf16", tiny_qwen, Compute::kBF16, MlaFormula::kExpanded},
 };
 
-Decoder make_model(const Case& c) {
-  ModelConfig config = c.config();
-  config.validate("test");
-  Decoder model(config, Numerics{c.compute, c.mla});
-  model.allocate(DType::kF32);
-  model.init_weights(7, 0.15);  // large enough that the tokens differ
-  model.prepack();
-  return model;
-}
+Decoder make_model(const Case& c) { return packed_model(c.config(), Numerics{c.compute, c.mla}); }
 
 // 64 requests: lengths from 1 to 150, equal prompts, prompts that begin alike, all kinds of sampling, stop tokens.
 std::vector<Request> mixed_requests(int64_t vocab) {
@@ -111,26 +59,9 @@ std::vector<Request> mixed_requests(int64_t vocab) {
   return requests;
 }
 
-void expect_same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  ASSERT_EQ(a.size(), b.size());
-  for (size_t i = 0; i < a.size(); ++i)
-    ASSERT_EQ(std::bit_cast<uint32_t>(a[i]), std::bit_cast<uint32_t>(b[i])) << "token " << i << ": " << a[i] << " and " << b[i];
-}
-void expect_same(const Completion& a, const Completion& b) {
-  ASSERT_EQ(a.ids, b.ids);
-  EXPECT_EQ(a.reason, b.reason);
-  expect_same_bits(a.logps, b.logps);
-  expect_same_bits(a.sampling_logps, b.sampling_logps);
-}
-
 std::vector<Completion> alone(Decoder& model, const std::vector<Request>& requests) {
   std::vector<Completion> completions;
-  for (const Request& request : requests) {
-    EngineConfig config;
-    config.cache_blocks = 8;
-    config.prefix_sharing = false;
-    completions.push_back(Engine(model, config).generate({request})[0]);
-  }
+  for (const Request& request : requests) completions.push_back(alone(model, request));
   return completions;
 }
 
@@ -257,7 +188,7 @@ TEST_P(EngineStrict, NewWeightsNeedResetCache) {
   model.init_weights(8, 0.15);
   model.prepack();
   engine.reset_cache();
-  expect_same(engine.generate({requests[0]})[0], alone(model, {requests[0]})[0]);
+  expect_same(engine.generate({requests[0]})[0], alone(model, requests[0]));
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, EngineStrict, testing::ValuesIn(kCases),

@@ -1,5 +1,6 @@
 // What goes into the engine and what comes out.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -15,6 +16,8 @@ struct Request {
   std::vector<int32_t> stop_ids;  // end of sequence; the stop token is part of the result (it is in the loss mask too)
   // The draw of token n is Philox(seed, kSample, step, sequence, n): nothing else decides it.
   uint64_t seed = 0, step = 0, sequence = 0;
+
+  bool stops_at(int32_t id) const { return std::find(stop_ids.begin(), stop_ids.end(), id) != stop_ids.end(); }
 };
 enum class FinishReason : uint8_t { kStop, kLength, kCancelled };
 struct Completion {

@@ -41,6 +41,7 @@ void Scheduler::give_back(Sequence* sequence) {
   blocks_.commit(sequence->table, sequence->tokens, sequence->num_computed, /*tail=*/true);
   blocks_.release(sequence->table);
   sequence->num_computed = 0;
+  sequence->draft_wanted = 0;
 }
 
 void Scheduler::preempt(Sequence* sequence) {
@@ -67,11 +68,12 @@ int64_t Scheduler::outstanding_blocks() const {
   return sum;
 }
 
-const StepPlan& Scheduler::plan() {
+StepPlan& Scheduler::plan() {
   plan_.copies.clear();
   plan_.rows.clear();
   plan_.samples.clear();
-  plan_.num_rows = plan_.prefill_rows = plan_.decode_rows = plan_.prefix_hit_rows = plan_.preemptions = 0;
+  plan_.num_rows = plan_.prefill_rows = plan_.decode_rows = plan_.draft_rows = 0;
+  plan_.prefix_hit_rows = plan_.preemptions = 0;
   in_flight_.clear();
   prefilling_.clear();
   short_of_blocks_ = false;
@@ -91,10 +93,12 @@ const StepPlan& Scheduler::plan() {
 }
 
 void Scheduler::plan_decodes() {
+  int64_t later = num_running() - static_cast<int64_t>(prefilling_.size());  // that need a row each
   for (auto it = running_.begin(); it != running_.end(); ++it) {
     Sequence* sequence = it->second;
     if (sequence->prefilling) continue;
-    while (!plan_rows(sequence)) {
+    --later;
+    while (!plan_rows(sequence, later)) {
       CHECK(running_.size() > 1);
       Sequence* youngest = running_.rbegin()->second;
       if (youngest == sequence) --it;  // it gives way itself
@@ -102,7 +106,7 @@ void Scheduler::plan_decodes() {
       if (youngest == sequence) break;
     }
   }
-  plan_.decode_rows = plan_.num_rows;
+  plan_.decode_rows = plan_.num_rows - plan_.draft_rows;
 }
 
 void Scheduler::plan_prefills() {
@@ -128,20 +132,33 @@ bool Scheduler::plan_prefill(Sequence* sequence) {
   return plan_rows(sequence);
 }
 
-bool Scheduler::plan_rows(Sequence* sequence) {
-  const int64_t begin = sequence->num_computed, want = std::min(sequence->num_tokens(), begin + rows_left());
+// Guesses that may have rows: half of a step's rows at most, and a further block only where each running sequence could have
+// one.
+int64_t Scheduler::draft_room(const Sequence* sequence) const {
+  const int64_t wanted = std::min(sequence->draft_wanted, max_rows_ / 2 - plan_.draft_rows), tokens = sequence->num_tokens();
+  if (wanted <= 0) return 0;
+  if (blocks_.num_available() > num_running()) return wanted;
+  const int64_t blocks = std::max(blocks_of(tokens), static_cast<int64_t>(sequence->table.blocks.size()));
+  return std::min(wanted, blocks * kKeyBlock - tokens);
+}
+
+bool Scheduler::plan_rows(Sequence* sequence, int64_t rows_kept) {
+  const int64_t begin = sequence->num_computed, tokens = sequence->num_tokens();
+  const int64_t want = std::min(tokens + draft_room(sequence), begin + rows_left() - rows_kept);
   const int64_t end = blocks_.reserve(sequence->table, begin, want, plan_.copies);
-  if (end < want) short_of_blocks_ = true;
+  if (end < std::min(want, tokens)) short_of_blocks_ = true;
   if (end == begin) return false;
-  plan_.rows.push_back({sequence, begin, end});
+  const int64_t num_draft = std::max<int64_t>(0, end - tokens);
+  plan_.rows.push_back({sequence, begin, end, num_draft, end >= tokens, sequence->prefilling});
   plan_.num_rows += end - begin;
+  plan_.draft_rows += num_draft;
   if (blocks_.sharing() && sequence->prefilling) {
     const int64_t from = sequence->table.num_shared * kKeyBlock;
     in_flight_.push_back(
         {BlockManager::last_shared(sequence->table),
          std::span<const int32_t>(sequence->tokens).subspan(static_cast<size_t>(from), static_cast<size_t>(end - from))});
   }
-  if (end == sequence->num_tokens()) plan_.samples.push_back({sequence, plan_.num_rows - 1, sequence});
+  if (end >= tokens) plan_.samples.push_back({sequence, static_cast<int64_t>(plan_.rows.size()) - 1, sequence});
   return true;
 }
 
@@ -165,7 +182,7 @@ void Scheduler::plan_admissions() {
   if (blocks_.sharing())
     for (size_t i = 0, n = plan_.samples.size(); i < n; ++i)
       if (const StepPlan::Sample sample = plan_.samples[i]; sample.sequence->prefilling)
-        admit_followers(sample.sequence, sample.row);
+        admit_followers(sample.sequence, sample.rows_idx);
   int64_t outstanding = outstanding_blocks();
   int looked = 0;
   for (auto it = waiting_.begin(); it != waiting_.end() && ++looked <= kLookAhead;) {
@@ -193,15 +210,15 @@ void Scheduler::plan_admissions() {
     }
     outstanding = outstanding_blocks();
     if (blocks_.sharing() && !plan_.samples.empty() && plan_.samples.back().sequence == sequence) {
-      admit_followers(sequence, plan_.num_rows - 1);
+      admit_followers(sequence, plan_.samples.back().rows_idx);
       outstanding = outstanding_blocks();
       it = waiting_.upper_bound(id);
     }
   }
-  plan_.prefill_rows = plan_.num_rows - plan_.decode_rows;
+  plan_.prefill_rows = plan_.num_rows - plan_.decode_rows - plan_.draft_rows;
 }
 
-void Scheduler::admit_followers(Sequence* leader, int64_t row) {
+void Scheduler::admit_followers(Sequence* leader, int64_t rows_idx) {
   int64_t spare = blocks_.num_available() - outstanding_blocks();
   int looked = 0;
   for (auto it = waiting_.begin(); it != waiting_.end() && ++looked <= kLookAhead;) {
@@ -210,7 +227,7 @@ void Scheduler::admit_followers(Sequence* leader, int64_t row) {
     ++it;
     if (sequence->tokens != leader->tokens) continue;
     start(sequence);
-    plan_.samples.push_back({sequence, row, leader});
+    plan_.samples.push_back({sequence, rows_idx, leader});
     --spare;
   }
 }
@@ -219,9 +236,9 @@ void Scheduler::commit() {
   for (const StepPlan::Rows& rows : plan_.rows) {
     Sequence* sequence = rows.sequence;
     sequence->num_computed = rows.end;
-    const bool last = rows.end == sequence->num_tokens();
-    blocks_.commit(sequence->table, sequence->tokens, rows.end, /*tail=*/last && sequence->prefilling);
-    if (last) sequence->prefilling = false;
+    CHECK(rows.end <= sequence->num_tokens());
+    blocks_.commit(sequence->table, sequence->tokens, rows.end, /*tail=*/rows.last && rows.prefill);
+    if (rows.last) sequence->prefilling = false;
   }
   for (const StepPlan::Sample& sample : plan_.samples) {
     if (sample.leader == sample.sequence) continue;

@@ -8,6 +8,9 @@
 // No deadlock: the oldest running sequence is never pre-empted and always finds its blocks in the end, because younger
 // ones are pre-empted or finish, and nobody is admitted while a running sequence lacks blocks. It needs at most
 // ceil((prompt + max_tokens) / 64) blocks, which submit() has checked against the cache.
+//
+// Speculation: a decoding sequence may have rows for guessed tokens behind its last one (Sequence::draft_wanted), as long as
+// rows and blocks are left that nobody else needs: guesses pre-empt nobody. Only what came true reaches the tree.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -22,18 +25,21 @@ namespace fathom {
 struct StepPlan {
   struct Rows {
     Sequence* sequence;
-    int64_t begin, end;  // positions
+    int64_t begin, end;     // positions; after the forward, the caller takes the guesses off `end` that did not come true
+    int64_t num_draft = 0;  // of them the last ones are for guesses; the caller takes those off `end` that it does not make
+    bool last = false;      // the sequence's last token is among them: its row, and those of guesses, give new tokens
+    bool prefill = false;
   };
   struct Sample {
     Sequence* sequence;
-    int64_t row;       // of the batch: its logits give the sequence's next token
+    int64_t rows_idx;  // which of `rows`: the logits from its last token on give the sequence's next tokens
     Sequence* leader;  // who computed the row: the sequence itself, or the one with equal tokens whose blocks it will share
   };
   std::vector<BlockCopy> copies;  // before the forward, in order
   std::vector<Rows> rows;
   std::vector<Sample> samples;
   int64_t num_rows = 0;
-  int64_t prefill_rows = 0, decode_rows = 0, prefix_hit_rows = 0, preemptions = 0;
+  int64_t prefill_rows = 0, decode_rows = 0, draft_rows = 0, prefix_hit_rows = 0, preemptions = 0;
 };
 
 class Scheduler {
@@ -42,13 +48,14 @@ class Scheduler {
   void add(Sequence* sequence);
   // Takes the sequence out, whatever it is doing; its computed blocks stay in the tree.
   void remove(Sequence* sequence);
-  // Empty: nothing is left to do.
-  const StepPlan& plan();
-  // After the forward of plan(): the rows are in the cache. Before the sampled tokens are appended.
+  // Empty: nothing is left to do. The caller may shorten rows by guesses, see Rows.
+  StepPlan& plan();
+  // After the forward of plan(): the rows are in the cache, and the tokens of guesses that came true are appended.
   void commit();
   void preempt_all();  // the cache became worthless: every running sequence is computed again
   bool idle() const { return waiting_.empty() && running_.empty(); }
   int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
+  const std::map<uint64_t, Sequence*>& running() const { return running_; }
 
  private:
   struct InFlight {
@@ -60,10 +67,11 @@ class Scheduler {
   void plan_prefills();
   void plan_admissions();
   bool plan_prefill(Sequence* sequence);
-  bool plan_rows(Sequence* sequence);
+  int64_t draft_room(const Sequence* sequence) const;
+  bool plan_rows(Sequence* sequence, int64_t rows_kept = 0);
   bool being_computed(int32_t node, std::span<const int32_t> tokens, int64_t have) const;
   bool equals_prefilling(const Sequence* sequence) const;
-  void admit_followers(Sequence* leader, int64_t row);
+  void admit_followers(Sequence* leader, int64_t rows_idx);
   void start(Sequence* sequence);
   void preempt(Sequence* sequence);
   void give_back(Sequence* sequence);

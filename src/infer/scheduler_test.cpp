@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/rng.h"
+#include "infer/drafter.h"
 
 namespace fathom {
 namespace {
@@ -16,11 +17,13 @@ uint64_t mix(uint64_t h, int32_t token) { return (h ^ static_cast<uint64_t>(toke
 // so a wrong block, a lost copy or a row computed twice differently changes the tokens.
 class FakeEngine {
  public:
-  FakeEngine(int64_t num_blocks, int64_t max_rows, int64_t max_sequences, bool sharing)
+  // `draft`: each decoding sequence gets up to so many guesses a step, three in four of them right.
+  FakeEngine(int64_t num_blocks, int64_t max_rows, int64_t max_sequences, bool sharing, int64_t draft = 0)
       : blocks(num_blocks, sharing),
         scheduler(blocks, max_rows, max_sequences),
         slots_(static_cast<size_t>(num_blocks) * kKeyBlock),
-        max_rows_(max_rows) {}
+        max_rows_(max_rows),
+        draft_(draft) {}
 
   Sequence* submit(std::vector<int32_t> prompt, int64_t max_tokens, uint64_t seed) {
     auto sequence = std::make_unique<Sequence>();
@@ -34,34 +37,53 @@ class FakeEngine {
     return sequences_.back().get();
   }
   bool step() {
-    const StepPlan& plan = scheduler.plan();
+    for (const auto& [id, s] : scheduler.running())
+      if (!s->prefilling && draft_ > 0)
+        s->draft_wanted = std::min<int64_t>(static_cast<int64_t>(rng_.next_below(static_cast<uint64_t>(draft_ + 1))),
+                                            s->request.max_tokens - s->num_generated() - 1);
+    StepPlan& plan = scheduler.plan();
     if (plan.rows.empty()) return false;
+    for (StepPlan::Rows& rows : plan.rows) guess(rows);
     EXPECT_LE(plan.num_rows, max_rows_);
     for (const BlockCopy& copy : plan.copies)
       for (int64_t row = 0; row < kKeyBlock; ++row) slot(copy.to, row) = slot(copy.from, row);
-    std::vector<uint64_t> out;
+    std::vector<std::vector<uint64_t>> out;
     for (const StepPlan::Rows& rows : plan.rows) {
+      out.emplace_back();
       const auto& table = rows.sequence->table.blocks;
       for (int64_t p = rows.begin; p < rows.end; ++p) {
         const uint64_t before = p == 0 ? 7 : slot(table[static_cast<size_t>((p - 1) / kKeyBlock)], (p - 1) % kKeyBlock);
-        const uint64_t value = mix(before, rows.sequence->tokens[static_cast<size_t>(p)]);
+        const int64_t ahead = p - rows.sequence->num_tokens();
+        const uint64_t value = mix(before, ahead < 0 ? rows.sequence->tokens[static_cast<size_t>(p)]
+                                                     : rows.sequence->draft[static_cast<size_t>(ahead)]);
         slot(table[static_cast<size_t>(p / kKeyBlock)], p % kKeyBlock) = value;
-        out.push_back(value);
+        out.back().push_back(value);
         ++computed_rows;
       }
     }
-    const auto samples = plan.samples;
+    std::vector<std::vector<int32_t>> drawn;
+    for (const StepPlan::Sample& sample : plan.samples) {
+      StepPlan::Rows& rows = plan.rows[static_cast<size_t>(sample.rows_idx)];
+      Sequence* s = sample.sequence;
+      const auto& values = out[static_cast<size_t>(sample.rows_idx)];
+      size_t row = values.size() - 1 - s->draft.size();
+      drawn.emplace_back();
+      for (size_t j = 0; j <= s->draft.size(); ++j) {
+        drawn.back().push_back(draw(values[row + j], s->request.seed, s->num_generated() + static_cast<int64_t>(j)));
+        s->tokens.push_back(drawn.back().back());
+        if (j == s->draft.size() || drawn.back().back() != s->draft[j]) break;
+        ++right_guesses;
+      }
+      rows.end -= static_cast<int64_t>(s->draft.size() + 1 - drawn.back().size());
+      s->draft.clear();
+    }
     scheduler.commit();
     hit_rows += plan.prefix_hit_rows;
     preemptions += plan.preemptions;
     ++steps;
-    for (const StepPlan::Sample& sample : samples) {
-      Sequence* s = sample.sequence;
-      const uint64_t h = mix(out[static_cast<size_t>(sample.row)],
-                             static_cast<int32_t>(s->request.seed * 131 + static_cast<uint64_t>(s->num_generated())));
-      const int32_t token = static_cast<int32_t>((h >> 33) % 7);
-      s->tokens.push_back(token);
-      s->completion.ids.push_back(token);
+    for (size_t i = 0; i < plan.samples.size(); ++i) {
+      Sequence* s = plan.samples[i].sequence;
+      s->completion.ids.insert(s->completion.ids.end(), drawn[i].begin(), drawn[i].end());
       if (s->num_generated() >= s->request.max_tokens) scheduler.remove(s);
     }
     std::vector<const BlockTable*> tables;
@@ -80,7 +102,7 @@ class FakeEngine {
     for (const int32_t token : request.prompt) h = mix(h, token);
     std::vector<int32_t> ids;
     while (static_cast<int64_t>(ids.size()) < request.max_tokens) {
-      const int32_t token = static_cast<int32_t>((mix(h, static_cast<int32_t>(request.seed * 131 + ids.size())) >> 33) % 7);
+      const int32_t token = draw(h, request.seed, static_cast<int64_t>(ids.size()));
       ids.push_back(token);
       h = mix(h, token);
     }
@@ -89,12 +111,31 @@ class FakeEngine {
 
   BlockManager blocks;
   Scheduler scheduler;
-  int64_t computed_rows = 0, hit_rows = 0, preemptions = 0, steps = 0;
+  int64_t computed_rows = 0, hit_rows = 0, preemptions = 0, steps = 0, right_guesses = 0;
 
  private:
+  static int32_t draw(uint64_t h, uint64_t seed, int64_t n) {
+    return static_cast<int32_t>((mix(h, static_cast<int32_t>(seed * 131 + static_cast<uint64_t>(n))) >> 33) % 7);
+  }
+  // Fills in fewer guesses than there is room for at times, and wrong ones.
+  void guess(StepPlan::Rows& rows) {
+    Sequence* s = rows.sequence;
+    ASSERT_EQ(rows.num_draft > 0, rows.end > s->num_tokens());
+    const int64_t made = rows.num_draft == 0 || rng_.next_below(4) > 0
+                             ? rows.num_draft
+                             : static_cast<int64_t>(rng_.next_below(static_cast<uint64_t>(rows.num_draft)));
+    const auto truth = made > 0 ? alone(s->request) : std::vector<int32_t>();
+    for (int64_t i = 0; i < made; ++i) {
+      const int32_t token = truth[static_cast<size_t>(s->num_generated() + i)];
+      s->draft.push_back(rng_.next_below(4) > 0 ? token : (token + 1) % 7);
+    }
+    rows.end -= rows.num_draft - made;
+    rows.num_draft = made;
+  }
   uint64_t& slot(int32_t block, int64_t row) { return slots_[static_cast<size_t>(block * kKeyBlock + row)]; }
   std::vector<uint64_t> slots_;
-  int64_t max_rows_;
+  int64_t max_rows_, draft_;
+  Rng rng_{9, RngStream::kTest, 5};
   std::vector<std::unique_ptr<Sequence>> sequences_;
 };
 
@@ -157,13 +198,14 @@ TEST(Scheduler, DecodeRowsComeFirstAndPromptsAreCut) {
 }
 
 TEST(Scheduler, RandomWorkGivesWhatEachGivesAlone) {
-  int64_t preemptions = 0, hits = 0;
-  for (uint64_t seed = 0; seed < 80; ++seed) {
+  int64_t preemptions = 0, hits = 0, right_guesses = 0;
+  for (uint64_t seed = 0; seed < 160; ++seed) {
     SCOPED_TRACE(seed);
     Rng rng(seed, RngStream::kTest, 1);
     const int64_t num_blocks = 6 + static_cast<int64_t>(rng.next_below(30)),
                   max_rows = 1 + static_cast<int64_t>(rng.next_below(100));
-    FakeEngine engine(num_blocks, max_rows, 1 + static_cast<int64_t>(rng.next_below(20)), seed % 4 != 0);
+    FakeEngine engine(num_blocks, max_rows, 1 + static_cast<int64_t>(rng.next_below(20)), seed % 4 != 0,
+                      seed < 80 ? 0 : 1 + static_cast<int64_t>(rng.next_below(kMaxDraft)));
     std::vector<Sequence*> all;
     std::vector<std::vector<int32_t>> earlier;
     for (int i = 0; i < 40; ++i) {
@@ -199,10 +241,12 @@ TEST(Scheduler, RandomWorkGivesWhatEachGivesAlone) {
     }
     preemptions += engine.preemptions;
     hits += engine.hit_rows;
+    right_guesses += engine.right_guesses;
     if (HasFailure()) return;
   }
   EXPECT_GT(preemptions, 100);  // the test reached what it is about
   EXPECT_GT(hits, 1000);
+  EXPECT_GT(right_guesses, 1000);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/rng.h"
 #include "infer/block_manager.h"
 #include "infer/request.h"
 
@@ -19,10 +20,21 @@ struct Sequence {
   BlockTable table;
   State state = State::kWaiting;
   bool prefilling = false;  // running, and nothing sampled since it was (re)started
+  bool cancelled = false;   // inside of a step: nothing more is published
   Completion completion;
+
+  // Speculation. Guesses of the tokens behind `tokens`: their rows are computed in this step, and stay where they come true.
+  int64_t draft_wanted = 0;  // for the next step: at most so many; 0 unless decoding
+  std::vector<int32_t> draft;
+  float acceptance = 0;           // of its guesses so far: a moving mean over
+  float acceptance_evidence = 0;  // so many of them
 
   int64_t num_tokens() const { return static_cast<int64_t>(tokens.size()); }
   int64_t num_generated() const { return static_cast<int64_t>(completion.ids.size()); }
+  // The random number in [0, 1) that draws the n-th generated token, whoever draws it: the model, or a drafter that guesses.
+  float uniform(int64_t n) const {
+    return Rng(request.seed, RngStream::kSample, request.step, request.sequence, static_cast<uint64_t>(n)).next_float();
+  }
 };
 
 }  // namespace fathom
