@@ -35,26 +35,46 @@ for path in sys.argv[1:]:
     assert theirs.shape == ours["logits"].shape and difference < 1e-4, (path, difference)
 )";
 
-// FATHOM_PYTHON names a python with the packages transformers and torch (default: python3).
+std::string python_program() {  // FATHOM_PYTHON names it (default: python3)
+  const char* set = std::getenv("FATHOM_PYTHON");
+  return set ? set : "python3";
+}
+bool has_packages(const std::string& packages) {
+  return std::system((python_program() + " -c 'import " + packages + "' 2>/dev/null").c_str()) == 0;
+}
+// rope_scaling.attn_factor is read as vLLM reads it (rope.h); transformers passes over it, so here it must not stand.
+void drop_attn_factor(const std::string& directory) {
+  Json config = read_json_file(directory + "/config.json");
+  if (config.contains("rope_scaling") && config["rope_scaling"].is_object()) config["rope_scaling"].erase("attn_factor");
+  write_file_atomic(directory + "/config.json", config.dump(2));
+}
+// Our logits of a directory, into it.
+void write_logits(const std::string& directory) {
+  Decoder model = load_model(directory, Numerics{}, /*training=*/false);
+  const std::vector<int32_t> ids = {5, 9, 2, 77, 31, 8, 120, 64, 3, 3, 17};
+  Batch batch;
+  batch.add(ids, 0);
+  Tensor row = Tensor::empty({static_cast<int64_t>(ids.size())}, DType::kI32);
+  std::copy(ids.begin(), ids.end(), row.data<int32_t>());
+  const Tensor logits = model.logits(model.forward(batch, nullptr));
+  write_safetensors(directory + "/ours.safetensors", {{"ids", row, DType::kI32}, {"logits", logits, DType::kF32}});
+}
+void compare(const TestFolder& folder, const std::string& directories) {
+  write_file_atomic(folder / "compare.py", kScript);
+  const std::string command = python_program() + " " + folder / "compare.py" + directories + " 2>" + folder / "python.txt";
+  EXPECT_EQ(std::system(command.c_str()), 0) << read_file(folder / "python.txt");
+}
+
 TEST(Transformers, LoadsWhatIsWrittenAndComputesOurLogits) {
   const std::string models = fixtures_folder() + "/models/";
   if (!is_directory(models)) GTEST_SKIP() << "no fixtures at " << fixtures_folder();
-  const char* set = std::getenv("FATHOM_PYTHON");
-  const std::string python = set ? set : "python3";
-  if (std::system((python + " -c 'import torch, transformers, safetensors' 2>/dev/null").c_str()) != 0)
-    GTEST_SKIP() << python << " has no packages torch, transformers, safetensors";
+  if (!has_packages("torch, transformers, safetensors"))
+    GTEST_SKIP() << python_program() << " has no packages torch, transformers, safetensors";
   TestFolder folder;
   std::string directories;
   const auto add = [&](const std::string& directory) {  // with our logits of it
     EXPECT_GT(SafetensorsDirectory::open(directory).files().size(), 1u) << directory;
-    Decoder model = load_model(directory, Numerics{}, /*training=*/false);
-    const std::vector<int32_t> ids = {5, 9, 2, 77, 31, 8, 120, 64, 3, 3, 17};
-    Batch batch;
-    batch.add(ids, 0);
-    Tensor row = Tensor::empty({static_cast<int64_t>(ids.size())}, DType::kI32);
-    std::copy(ids.begin(), ids.end(), row.data<int32_t>());
-    const Tensor logits = model.logits(model.forward(batch, nullptr));
-    write_safetensors(directory + "/ours.safetensors", {{"ids", row, DType::kI32}, {"logits", logits, DType::kF32}});
+    write_logits(directory);
     directories += " " + directory;
   };
   int checked = 0;
@@ -68,10 +88,7 @@ TEST(Transformers, LoadsWhatIsWrittenAndComputesOurLogits) {
     options.shard_bytes = kShard;
     if (std::string(name).ends_with("fp8")) options.dtype = "bf16";  // transformers then computes on plain weights
     convert_model(options);
-    // rope_scaling.attn_factor is read as vLLM reads it (rope.h); transformers passes over it, so here it must not stand.
-    Json config = read_json_file(converted + "/config.json");
-    if (config.contains("rope_scaling") && config["rope_scaling"].is_object()) config["rope_scaling"].erase("attn_factor");
-    write_file_atomic(converted + "/config.json", config.dump(2));
+    drop_attn_factor(converted);
     add(converted);
     Decoder model = load_model(converted, Numerics{}, /*training=*/true);
     make_directories(saved);
@@ -80,9 +97,29 @@ TEST(Transformers, LoadsWhatIsWrittenAndComputesOurLogits) {
     ++checked;
   }
   ASSERT_GT(checked, 4);
-  write_file_atomic(folder / "compare.py", kScript);
-  const std::string command = python + " " + folder / "compare.py" + directories + " 2>" + folder / "python.txt";
-  EXPECT_EQ(std::system(command.c_str()), 0) << read_file(folder / "python.txt");
+  compare(folder, directories);
+}
+
+// compressed-tensors' own loader reads the codes and scales that convert writes; it knows integer formats of dense layers only.
+TEST(Transformers, CompressedTensorsReadsInt8Rows) {
+  const std::string models = fixtures_folder() + "/models/";
+  if (!is_directory(models)) GTEST_SKIP() << "no fixtures at " << fixtures_folder();
+  if (!has_packages("torch, transformers, safetensors, compressed_tensors"))
+    GTEST_SKIP() << python_program() << " has no packages torch, transformers, safetensors, compressed_tensors";
+  TestFolder folder;
+  std::string directories;
+  for (const char* name : {"qwen2-tiny", "qwen3-tiny", "qwen3-untied-tiny", "llama3-tiny", "llama3-wide-tiny"}) {
+    if (!is_directory(models + name)) continue;
+    ConvertOptions options;
+    options.from = models + name, options.to = folder / name, options.format = ConvertOptions::Format::kHuggingFace;
+    options.dtype = "int8", options.shard_bytes = kShard;
+    convert_model(options);
+    drop_attn_factor(options.to);
+    write_logits(options.to);
+    directories += " " + options.to;
+  }
+  ASSERT_FALSE(directories.empty());
+  compare(folder, directories);
 }
 
 }  // namespace

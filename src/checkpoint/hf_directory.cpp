@@ -9,10 +9,10 @@
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "base/utf8.h"
-#include "checkpoint/fp8_scales.h"
 #include "checkpoint/generation_config.h"
 #include "checkpoint/gguf_load.h"
 #include "checkpoint/published_tensors.h"
+#include "checkpoint/quantized_weight.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/stored_weights.h"
 
@@ -35,10 +35,10 @@ std::string some_of(const std::vector<std::string>& names) {
 void check_type_and_shape(const NamedTensor& wanted, const SafetensorsDirectory::Located& found) {
   const auto& entry = *found.entry;
   const std::string where = "tensor '" + wanted.name + "' in " + found.file->path();
-  const bool blocks = entry.dtype == DType::kF8E4M3 && wanted.owner != nullptr;
-  if (!blocks && entry.dtype != DType::kF32 && entry.dtype != DType::kBF16 && entry.dtype != DType::kF16)
+  const bool quantised = (entry.dtype == DType::kF8E4M3 || entry.dtype == DType::kI8) && wanted.owner != nullptr;
+  if (!quantised && entry.dtype != DType::kF32 && entry.dtype != DType::kBF16 && entry.dtype != DType::kF16)
     fail_usage("checkpoint", where + " has type " + std::string(dtype_name(entry.dtype)) + "; expected is BF16, F16 or F32" +
-                                 (wanted.owner ? " (or F8_E4M3 with weight_scale_inv)" : ""));
+                                 (wanted.owner ? " (or F8_E4M3 with weight_scale_inv, I8 with weight_scale)" : ""));
   const auto dims = wanted.shape.dims();
   if (!std::equal(dims.begin(), dims.end(), entry.shape.begin(), entry.shape.end()))
     fail_usage("checkpoint", where + " has shape " + shape_text(entry.shape) + "; config.json expects " + wanted.shape.str());
@@ -65,9 +65,12 @@ void read_tensor(Tensor to, const Tensor& from) {
 
 void check_memory(Decoder& model, DType dtype, const std::string& directory) {
   double need = 0;
-  for (const Parameter* p : model.parameters())
-    need += static_cast<double>(p->shape.numel()) *
-            (!p->stored.empty() && p->stored[0].is_fp8() ? 1.03 : static_cast<double>(dtype_bytes(dtype)));
+  for (const Parameter* p : model.parameters()) {
+    if (p->stored.empty()) need += static_cast<double>(p->shape.numel() * dtype_bytes(dtype));
+    for (const WeightPart& part : p->stored)
+      need += part.format() == WeightFormat::kPlain ? static_cast<double>(part.values.numel() * dtype_bytes(dtype))
+                                                    : 1.03 * static_cast<double>(part.values.bytes());
+  }
   const double have = static_cast<double>(memory_total_bytes());
   if (have > 0 && need > have)
     fail("checkpoint", "the weights of '" + directory + "' need " + format_bytes(need) + " as " +
@@ -76,20 +79,6 @@ void check_memory(Decoder& model, DType dtype, const std::string& directory) {
 }
 
 using Located = SafetensorsDirectory::Located;
-
-// quantization_config of a release in FP8 blocks; absent is fine. Another scheme is an error, not a guess.
-void check_quantization(const ModelFiles& files) {
-  const ModelConfig::Quantization& q = files.config().quantization;
-  if (q.quant_method.empty() || q.is_fp8_blocks()) return;
-  const std::string where = files.path() + "/config.json: quantization_config";
-  if (q.quant_method != "fp8")
-    fail_usage("checkpoint", where + ".quant_method is '" + printable(q.quant_method) + "'; read is 'fp8' (128 x 128 blocks)");
-  if (!q.fmt.empty() && q.fmt != "e4m3") fail_usage("checkpoint", where + ".fmt is '" + printable(q.fmt) + "'; read is 'e4m3'");
-  fail_usage("checkpoint",
-             where + ".weight_block_size is " +
-                 (q.weight_block_size.empty() ? "missing (one scale a tensor)" : shape_text(q.weight_block_size)) +
-                 "; read is [128, 128]");
-}
 
 // The parts of one Parameter are computed together: either all are in FP8 blocks, or none.
 void check_kinds(const std::vector<NamedTensor>& wanted, const SafetensorsDirectory& files) {
@@ -104,13 +93,34 @@ void check_kinds(const std::vector<NamedTensor>& wanted, const SafetensorsDirect
                                    "', which is computed together with it, is F8_E4M3; both must be of one kind");
 }
 
+// kv_b_proj as MLA's absorbed formula computes on it, two parts a head (Parameter::stored): the keys' transpose, across which
+// scales of rows would lie, so that its values are written out as `dtype`; the values' rows as they are.
+std::vector<WeightPart> absorbed_parts(const QuantizedWeight& weight, const ModelConfig& config, DType dtype) {
+  const int64_t nope = config.qk_nope_head_dim, v = config.v_head_dim, latent = config.kv_lora_rank;
+  const WeightPart whole = weight.part();
+  std::vector<float> keys(static_cast<size_t>(nope * latent));
+  std::vector<WeightPart> parts;
+  for (int64_t h = 0; h < config.num_attention_heads; ++h) {
+    const int64_t begin = h * (nope + v), middle = begin + nope, end = middle + v;
+    weight.read_rows(begin, middle, keys.data());
+    Tensor turned = Tensor::empty({latent, nope}, DType::kF32);
+    for (int64_t l = 0; l < latent; ++l)
+      for (int64_t i = 0; i < nope; ++i) turned.row<float>(l)[i] = keys[static_cast<size_t>(i * latent + l)];
+    WeightPart uk, uv = whole;
+    uk.values = turned.to(dtype);
+    uv.values = whole.values.slice_rows(middle, end), uv.scales = whole.scales.slice_rows(middle, end);
+    parts.push_back(std::move(uk)), parts.push_back(std::move(uv));
+  }
+  return parts;
+}
+
 Decoder read_directory(const ModelFiles& model_files, const Numerics& numerics, bool training) {
   const std::string& directory = model_files.path();
   const ModelConfig& config = model_files.config();
   const SafetensorsDirectory& files = model_files.tensors();
   const auto& tensors = files.tensors();
   const DType dtype = training ? DType::kF32 : compute_dtype(numerics.compute);
-  check_quantization(model_files);
+  check_quantization(config, directory);
   Decoder model(config, numerics);
   // All is checked before memory is asked for.
   const std::vector<NamedTensor> expected = original_tensors(model);
@@ -124,12 +134,14 @@ Decoder read_directory(const ModelFiles& model_files, const Numerics& numerics, 
       continue;
     }
     check_type_and_shape(tensor, it->second);
-    if (it->second.entry->dtype != DType::kF8E4M3) continue;
+    const auto quantised = QuantizedWeight::find(files, config, tensor.name);
+    if (!quantised) continue;
     if (training)
-      fail_usage("checkpoint", "tensor '" + tensor.name + "' in '" + directory +
-                                   "' is in FP8 blocks, which are for inference; `fathom convert " + directory +
+      fail_usage("checkpoint", "tensor '" + tensor.name + "' in '" + directory + "' is in " +
+                                   (quantised->format() == WeightFormat::kFp8Block ? "FP8 blocks" : "int8 rows") +
+                                   ", which are for inference; `fathom convert " + directory +
                                    " OUT --to hf --dtype bf16` makes a directory to train from");
-    known.insert(fp8_scales(files, tensor.name).entry->name);
+    known.insert(quantised->scales_name());
   }
   if (!missing.empty())
     fail_usage("checkpoint",
@@ -141,15 +153,22 @@ Decoder read_directory(const ModelFiles& model_files, const Numerics& numerics, 
   check_kinds(expected, files);
   if (!training)
     attach_stored_weights(model, expected, [&](const NamedTensor& t) -> std::vector<WeightPart> {
-      const Located& located = tensors.at(t.name);
+      if (const auto quantised = QuantizedWeight::find(files, config, t.name)) {
+        const bool turned = quantised->format() != WeightFormat::kFp8Block && numerics.mla == MlaFormula::kAbsorbed &&
+                            t.name.ends_with(".kv_b_proj.weight");
+        return turned ? absorbed_parts(*quantised, config, dtype) : std::vector<WeightPart>{quantised->part()};
+      }
       WeightPart part;
-      part.values = located.tensor();
-      if (part.is_fp8()) part.scales = fp8_scales(files, t.name).tensor();
+      part.values = tensors.at(t.name).tensor();
       return {part};
     });
   for (const auto& [name, located] : tensors) {
     if (known.count(name) || ends_with(name, ".rotary_emb.inv_freq")) continue;
-    if (const std::string original = published_original(name, config); !original.empty())
+    const std::string scaled = QuantizedWeight::scaled_by(name);  // a copy's scales are copies
+    if (const std::string original = published_original(scaled.empty() ? name : scaled, config);
+        !original.empty() && !scaled.empty())
+      check_copy(name, located, original + name.substr(scaled.size()), tensors);
+    else if (!original.empty())
       check_copy(name, located, original, tensors);
     else
       superfluous.push_back(name);

@@ -11,6 +11,8 @@
 #include "base/test_fixtures.h"
 #include "base/test_folder.h"
 #include "checkpoint/safetensors.h"
+#include "kernels/matmul/quantize_part.h"
+#include "model/model_config_quantization.h"
 
 namespace fathom {
 namespace {
@@ -228,6 +230,104 @@ TEST_F(BrokenFp8, OtherSchemesAreRefusedByName) {
   edit_config([](Json& c) { c["quantization_config"]["fmt"] = "e5m2"; });
   expect("fmt is 'e5m2'");
   edit_config([](Json& c) { c.erase("quantization_config"); });
+  EXPECT_EQ(load(), "");
+}
+
+// qwen2-tiny with its linear layers' weights in int8 rows.
+class BrokenInt8 : public BrokenModel {
+ protected:
+  bool training() const override { return false; }
+  void SetUp() override {
+    BrokenModel::SetUp();
+    if (IsSkipped()) return;
+    edit([](Json&) {});
+    const std::vector<SafetensorsItem> plain = items_;
+    items_.clear();
+    for (const auto& i : plain) {
+      if (i.name.find("_proj.weight") == std::string::npos) {
+        items_.push_back(i);
+        continue;
+      }
+      WeightPart part;
+      part.values = i.tensor;
+      part = quantize_part(part, WeightFormat::kInt8Row);
+      items_.push_back({i.name, part.values, DType::kI8});
+      items_.push_back({i.name + "_scale", part.scales.view({part.rows(), 1}), DType::kF32});
+    }
+  }
+  // config.json with int-quantized weights, changed by `change`.
+  void edit(const std::function<void(Json&)>& change) {
+    Json config = read_json_file(source_ + "/config.json");
+    Json& q = config["quantization_config"];
+    q = compressed_tensors_config(WeightFormat::kInt8Row, {"lm_head"});
+    change(q);
+    write_file_atomic(folder_ / "config.json", config.dump());
+  }
+  void refused(const std::string& what, const std::function<void(Json&)>& change) {
+    edit(change);
+    expect("config.json: quantization_config." + what);
+  }
+  const std::string gate = "model.layers.0.mlp.gate_proj.weight";
+};
+TEST_F(BrokenInt8, WholeOneLoadsWithScalesOfAnyFloatType) {
+  EXPECT_EQ(load(), "");
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    Tensor scales = Tensor::zeros({item(gate).tensor.dim(0), 1}, dtype);
+    item(gate + "_scale") = {gate + "_scale", scales, dtype};
+    EXPECT_EQ(load(), "");
+  }
+}
+TEST_F(BrokenInt8, ScalesAreChecked) {
+  const int64_t rows = item(gate).tensor.dim(0);
+  item(gate + "_scale").name = "elsewhere";
+  expect("'" + gate + "' in " + folder_ / "model.safetensors" + " is I8, but '" + gate + "_scale' is missing");
+  item("elsewhere") = {gate + "_scale", Tensor::zeros({rows, 2}, DType::kF32), DType::kF32};
+  expect("expected is F16, BF16 or F32 [" + std::to_string(rows) + ", 1], one for every row");
+  item(gate + "_scale") = {gate + "_scale", Tensor::zeros({rows}, DType::kF32), DType::kF32};
+  expect("'" + gate + "_scale'");
+  item(gate + "_scale") = {gate + "_scale", Tensor::zeros({rows, 1}, DType::kI32), DType::kI32};
+  expect("is I32 [" + std::to_string(rows) + ", 1]");
+  Tensor infinite = Tensor::zeros({rows, 1}, DType::kF32);
+  infinite.data<float>()[rows - 1] = std::numeric_limits<float>::infinity();
+  item(gate + "_scale") = {gate + "_scale", infinite, DType::kF32};
+  expect("'" + gate + "'");
+}
+TEST_F(BrokenInt8, OnlyLinearWeightsAreCodes) {
+  item("model.norm.weight") = {"model.norm.weight", Tensor::zeros({64}, DType::kI8), DType::kI8};
+  expect("'model.norm.weight'");
+}
+TEST_F(BrokenInt8, CodesNeedAConfigThatSaysSo) {
+  write_file_atomic(folder_ / "config.json", read_file(source_ + "/config.json"));
+  expect("is I8, but quantization_config of config.json does not say how");
+}
+TEST_F(BrokenInt8, OtherSchemesAreRefusedByField) {
+  const auto group = [](Json& q) -> Json& { return q["config_groups"]["group_0"]; };
+  refused("format is 'float-quantized'", [&](Json& q) { q["format"] = group(q)["format"] = "float-quantized"; });
+  refused("config_groups.group_0.input_activations is {", [&](Json& q) { group(q)["input_activations"] = {{"num_bits", 8}}; });
+  refused("config_groups.group_0.output_activations is {", [&](Json& q) {
+    group(q)["output_activations"] = {{"num_bits", 8}};
+  });
+  refused("config_groups.group_0.weights.symmetric is false", [&](Json& q) { group(q)["weights"]["symmetric"] = false; });
+  refused("config_groups.group_0.weights.strategy is 'tensor'", [&](Json& q) { group(q)["weights"]["strategy"] = "tensor"; });
+  refused("config_groups.group_0.weights.strategy is 'group'", [&](Json& q) {
+    group(q)["weights"]["strategy"] = "group";
+    group(q)["weights"]["group_size"] = 64;
+  });
+  refused("config_groups.group_0.weights.num_bits is 4", [&](Json& q) { group(q)["weights"]["num_bits"] = 4; });
+  refused("config_groups.group_0.weights.type is 'float'", [&](Json& q) { group(q)["weights"]["type"] = "float"; });
+  refused("config_groups.group_0.weights.dynamic is true", [&](Json& q) { group(q)["weights"]["dynamic"] = true; });
+  refused("config_groups.group_0.weights.num_bits: must be a whole number",
+          [&](Json& q) { group(q)["weights"]["num_bits"] = "8"; });
+  refused("config_groups.group_0.weights is missing", [&](Json& q) { group(q).erase("weights"); });
+  refused("format is 'dense'", [&](Json& q) {
+    q["config_groups"]["group_1"] = group(q);
+    q["config_groups"]["group_1"]["format"] = "dense";
+  });
+  refused("config_groups is missing", [](Json& q) { q.erase("config_groups"); });
+  refused("kv_cache_scheme is {", [](Json& q) { q["kv_cache_scheme"] = {{"num_bits", 8}}; });
+  refused("sparsity_config is {", [](Json& q) { q["sparsity_config"] = {{"format", "sparse-24-bitmask"}}; });
+  refused("transform_config is {", [](Json& q) { q["transform_config"] = {{"config_groups", 1}}; });
+  edit([](Json& q) { q["sparsity_config"] = Json::object(), q["quantization_status"] = "frozen"; });
   EXPECT_EQ(load(), "");
 }
 

@@ -11,7 +11,8 @@ class Collector {
   explicit Collector(const ModelConfig& config) : c_(config) {}
   std::vector<PublishedTensor> take() { return std::move(out_); }
 
-  void add(const std::string& name, std::vector<int64_t> shape) { out_.push_back({name, std::move(shape)}); }
+  void add(const std::string& name, std::vector<int64_t> shape) { out_.push_back({name, std::move(shape), false}); }
+  void linear(const std::string& name, int64_t rows, int64_t columns) { out_.push_back({name, {rows, columns}, true}); }
 
   void layer(int64_t index) {
     const std::string prefix = "model.layers." + std::to_string(index);
@@ -42,33 +43,33 @@ class Collector {
   void mla(const std::string& p) {
     const int64_t heads = c_.num_attention_heads, query = heads * (c_.qk_nope_head_dim + c_.qk_rope_head_dim);
     if (c_.q_lora_rank > 0) {
-      add(p + ".q_a_proj.weight", {c_.q_lora_rank, c_.hidden_size});
+      linear(p + ".q_a_proj.weight", c_.q_lora_rank, c_.hidden_size);
       add(p + ".q_a_layernorm.weight", {c_.q_lora_rank});
-      add(p + ".q_b_proj.weight", {query, c_.q_lora_rank});
+      linear(p + ".q_b_proj.weight", query, c_.q_lora_rank);
     } else {
-      add(p + ".q_proj.weight", {query, c_.hidden_size});
+      linear(p + ".q_proj.weight", query, c_.hidden_size);
     }
-    add(p + ".kv_a_proj_with_mqa.weight", {c_.kv_lora_rank + c_.qk_rope_head_dim, c_.hidden_size});
+    linear(p + ".kv_a_proj_with_mqa.weight", c_.kv_lora_rank + c_.qk_rope_head_dim, c_.hidden_size);
     add(p + ".kv_a_layernorm.weight", {c_.kv_lora_rank});
-    add(p + ".kv_b_proj.weight", {heads * (c_.qk_nope_head_dim + c_.v_head_dim), c_.kv_lora_rank});
-    add(p + ".o_proj.weight", {c_.hidden_size, heads * c_.v_head_dim});
+    linear(p + ".kv_b_proj.weight", heads * (c_.qk_nope_head_dim + c_.v_head_dim), c_.kv_lora_rank);
+    linear(p + ".o_proj.weight", c_.hidden_size, heads * c_.v_head_dim);
   }
   void gqa(const std::string& p) {
     const int64_t q = c_.num_attention_heads * c_.head_dim, kv = c_.num_key_value_heads * c_.head_dim;
     for (const auto& [name, rows] : {std::pair{".q_proj", q}, {".k_proj", kv}, {".v_proj", kv}}) {
-      add(p + name + ".weight", {rows, c_.hidden_size});
+      linear(p + name + ".weight", rows, c_.hidden_size);
       if (c_.qkv_bias()) add(p + name + ".bias", {rows});
     }
     if (c_.qk_norm()) {
       add(p + ".q_norm.weight", {c_.head_dim});
       add(p + ".k_norm.weight", {c_.head_dim});
     }
-    add(p + ".o_proj.weight", {c_.hidden_size, q});
+    linear(p + ".o_proj.weight", c_.hidden_size, q);
   }
   void mlp(const std::string& p, int64_t width) {
-    add(p + ".gate_proj.weight", {width, c_.hidden_size});
-    add(p + ".up_proj.weight", {width, c_.hidden_size});
-    add(p + ".down_proj.weight", {c_.hidden_size, width});
+    linear(p + ".gate_proj.weight", width, c_.hidden_size);
+    linear(p + ".up_proj.weight", width, c_.hidden_size);
+    linear(p + ".down_proj.weight", c_.hidden_size, width);
   }
   void moe(const std::string& p) {
     add(p + ".gate.weight", {c_.n_routed_experts, c_.hidden_size});
@@ -102,11 +103,13 @@ PublishedSize published_size(const ModelConfig& c) {
     size.bytes += elements * dtype_bytes(dtype);
   };
   for (const WeightGroup& g : weight_groups(c)) {
-    const bool blocks = g.kind == WeightKind::kLinear && c.quantization.is_fp8_blocks();
-    const DType dtype = blocks ? DType::kF8E4M3 : g.kind == WeightKind::kRouterBias ? DType::kF32 : plain;
+    const bool linear = g.kind == WeightKind::kLinear, blocks = linear && c.quantization.is_fp8_blocks(),
+               int8 = linear && c.quantization.weights == WeightFormat::kInt8Row;
+    const DType dtype = blocks ? DType::kF8E4M3 : int8 ? DType::kI8 : g.kind == WeightKind::kRouterBias ? DType::kF32 : plain;
     add(dtype, g.tensors, static_cast<int64_t>(g.elements()));
     const auto blocks_of = [](int64_t n) { return (n + kFp8Block - 1) / kFp8Block; };
     if (blocks) add(DType::kF32, g.tensors, g.tensors * blocks_of(g.rows) * blocks_of(g.columns));
+    if (int8) add(DType::kF16, g.tensors, g.tensors * g.rows);
   }
   return size;
 }

@@ -12,6 +12,7 @@ namespace fathom {
 struct PublishedTensor {
   std::string name;
   std::vector<int64_t> shape;
+  bool linear = false;  // a projection of attention, FFN or expert: what quantised releases quantise (WeightKind::kLinear)
 };
 // With the MTP layers and their copies of embedding and head; without a tied head.
 std::vector<PublishedTensor> published_tensors(const ModelConfig& config);

@@ -5,9 +5,11 @@
 #include <map>
 
 #include "base/progress.h"
+#include "base/utf8.h"
 #include "checkpoint/published_tensors.h"
 #include "cli/info_contents.h"
 #include "cli/number_text.h"
+#include "kernels/matmul/packed.h"
 
 namespace fathom {
 namespace {
@@ -73,6 +75,10 @@ void model_to_json(const ModelConfig& c, Json& json) {
     json["caches"].push_back(
         {{"holds", f.what}, {"type", cache_form_type(f)}, {"options", f.options}, {"bytes_per_token", f.bytes_per_token}});
   const PublishedSize size = published_size(c);
+  if (const ModelConfig::Quantization& q = c.quantization; !q.quant_method.empty())
+    json["quantization"] = {{"quant_method", printable(q.quant_method)},
+                            {"weights", q.is_fp8_blocks() ? "fp8" : weight_format_name(q.weights)},
+                            {"unsupported", printable(q.unsupported, 1000)}};
   json["checkpoint"] = {{"tensors", size.tensors}, {"elements", size.elements}, {"bytes", size.bytes}};
   json["checkpoint"]["bytes_by_dtype"] = by_name(size.bytes_by_dtype);
 }
@@ -102,6 +108,10 @@ void print_model(const ModelConfig& c, bool with_checkpoint) {
     if (c.first_k_dense_replace > 1) std::printf("; the first %s layers are dense", n(c.first_k_dense_replace).c_str());
     std::printf("\n");
   }
+  if (const ModelConfig::Quantization& q = c.quantization; q.is_compressed_tensors())
+    std::printf("weights      compressed-tensors: %s\n", q.unsupported.empty()
+                                                             ? "int8 codes, one scale a row"
+                                                             : printable("not read here: " + q.unsupported, 400).c_str());
   if (with_checkpoint) {
     const PublishedSize size = published_size(c);
     std::printf("checkpoint   %s, %s: %s\n", plural(size.tensors, "tensor").c_str(),

@@ -13,7 +13,7 @@ namespace fathom {
 struct ConvertOptions {
   std::string from, to;
   enum class Format { kHuggingFace, kGguf } format = Format::kGguf;
-  std::string dtype;  // f32 f16 bf16 q8_0 q4_0 q4_k q6_k; empty: as the source stores its values
+  std::string dtype;  // f32 f16 bf16; a directory: int8; GGUF: q8_0 q4_0 q4_k q6_k; empty: as the source stores its values
   int64_t shard_bytes = kShardBytes;
   bool mtp = true;  // GGUF: the MTP layer goes along (as nextn tensors)
 };

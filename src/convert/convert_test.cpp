@@ -131,6 +131,111 @@ TEST(Convert, Fp8IsDequantised) {
   }
 }
 
+Tensor logits_of(const std::string& path, const Numerics& numerics) {
+  Decoder model = load_model(path, numerics, false);
+  const std::vector<int32_t> ids = {5, 9, 2, 77, 31, 8};
+  Batch batch;
+  batch.add(ids, 0);
+  return model.logits(model.forward(batch, nullptr));
+}
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0;
+}
+float half_value(uint16_t bits) {  // normal numbers and zero
+  return bits == 0 ? 0 : std::ldexp(1 + static_cast<float>(bits & 1023) / 1024, (bits >> 10) - 15);
+}
+
+// compressed-tensors' int8: codes and scales by the formula, written out here once more; what is not quantised keeps its bytes;
+// what is computed is what --weights int8 computes; the way back gives code times scale.
+TEST(Convert, Int8RowsAreWrittenAndRead) {
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  for (const auto& folder : model_folders()) {
+    TestFolder out;
+    const std::string plain = out / "plain", int8 = out / "int8", shards = out / "shards";
+    convert(folder, plain, kHf, "f32");
+    convert(folder, int8, kHf, "int8");
+    convert(folder, shards, kHf, "int8", 40000);
+    expect_same_tensors(int8, shards);
+    convert(int8, out / "again", kHf, "int8");
+    convert(int8, out / "copy", kHf);
+    for (const char* copy : {"again", "copy"}) {
+      expect_same_tensors(int8, out / copy);
+      EXPECT_EQ(read_file(out / (std::string(copy) + "/config.json")), read_file(int8 + "/config.json"));
+    }
+    const Json config = read_json_file(int8 + "/config.json")["quantization_config"];
+    EXPECT_EQ(config["quant_method"], "compressed-tensors");
+    EXPECT_EQ(config["format"], "int-quantized");
+    EXPECT_EQ(config["config_groups"]["group_0"]["weights"]["strategy"], "channel");
+    EXPECT_EQ(config["ignore"][0], "lm_head");
+
+    convert(int8, out / "back", kHf, "f32");
+    EXPECT_FALSE(read_json_file(out / "back/config.json").contains("quantization_config"));
+    const auto source = SafetensorsDirectory::open(plain), made = SafetensorsDirectory::open(int8),
+               back = SafetensorsDirectory::open(out / "back"), original = SafetensorsDirectory::open(folder);
+    int quantised = 0;
+    for (const auto& [name, located] : source.tensors()) {
+      const auto& stored = *made.tensors().at(name).entry;
+      ASSERT_EQ(stored.shape, located.entry->shape) << name;
+      const bool linear =
+          name.find("_proj") != std::string::npos && name.ends_with(".weight") && !name.ends_with(".eh_proj.weight");
+      ASSERT_EQ(linear, stored.dtype == DType::kI8) << name;
+      if (!linear) {
+        EXPECT_EQ(made.tensors().count(name + "_scale"), 0u);
+        const auto& before = original.tensors().at(name);
+        ASSERT_EQ(stored.dtype, before.entry->dtype) << name;
+        EXPECT_TRUE(same_bits(made.tensors().at(name).tensor(), before.tensor())) << name;
+        continue;
+      }
+      ++quantised;
+      const auto& scales = made.tensors().at(name + "_scale");
+      ASSERT_EQ(scales.entry->dtype, DType::kF16);
+      ASSERT_EQ(scales.entry->shape, (std::vector<int64_t>{stored.shape[0], 1})) << name;
+      const Tensor w = located.tensor(), codes = made.tensors().at(name).tensor(), x = back.tensors().at(name).tensor(),
+                   s = scales.tensor();
+      for (int64_t r = 0; r < w.dim(0); ++r) {
+        float largest = 0;
+        for (int64_t c = 0; c < w.dim(1); ++c) largest = std::max(largest, std::fabs(w.row<float>(r)[c]));
+        const float scale = half_value(reinterpret_cast<const uint16_t*>(s.raw())[r]);
+        ASSERT_NEAR(scale, largest / 127, largest / 127 / 2048) << name;
+        for (int64_t c = 0; c < w.dim(1); ++c) {
+          const int code = reinterpret_cast<const int8_t*>(codes.raw())[r * w.dim(1) + c];
+          ASSERT_EQ(code, std::lrint(std::clamp(w.row<float>(r)[c] / scale, -127.f, 127.f))) << name;
+          ASSERT_EQ(x.row<float>(r)[c], static_cast<float>(code) * scale) << name;
+        }
+      }
+    }
+    EXPECT_GT(quantised, 10) << folder;
+    for (const Compute compute : {Compute::kF32, Compute::kBF16}) {
+      Numerics as_stored{compute}, while_loading{compute};
+      while_loading.weights = WeightFormat::kInt8Row;
+      const Tensor logits = logits_of(int8, as_stored);
+      if (!is_fp8(folder)) {
+        EXPECT_TRUE(same_bits(logits, logits_of(folder, while_loading))) << folder;
+      }
+      EXPECT_TRUE(same_bits(logits, logits_of(shards, as_stored))) << folder;
+      if (compute == Compute::kBF16) continue;  // roundings may turn a choice of experts
+      const Tensor expanded = logits_of(out / "back", as_stored);
+      as_stored.mla = MlaFormula::kAbsorbed;
+      const Tensor absorbed = logits_of(int8, as_stored);
+      float largest = 0, difference = 0;
+      for (int64_t i = 0; i < logits.numel(); ++i) {
+        const float y = expanded.data<float>()[i];
+        largest = std::max(largest, std::fabs(y));
+        for (const Tensor* other : {&logits, &absorbed})
+          difference = std::max(difference, std::fabs(other->data<float>()[i] - y));
+      }
+      EXPECT_LT(difference, 2e-5f * largest) << folder;
+    }
+    // GGUF from it, and it from GGUF: the same values.
+    convert(int8, out / "model.gguf", kGguf, "f32");
+    convert(out / "model.gguf", out / "through", kHf, "f32");
+    expect_same_tensors(out / "back", out / "through");
+    convert(out / "model.gguf", out / "int8-again", kHf, "int8");
+    EXPECT_EQ(SafetensorsDirectory::open(out / "int8-again").tensors().size(), made.tensors().size());
+    EXPECT_NE(error_of([&] { load_model(int8, Numerics{}, true); }).find("fathom convert"), std::string::npos);
+  }
+}
+
 // Every written type loads; its weights are the checkpoint's within the type's error.
 TEST(Convert, QuantisedTypesLoad) {
   if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();

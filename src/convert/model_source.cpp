@@ -5,11 +5,9 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/utf8.h"
-#include "checkpoint/fp8_scales.h"
+#include "checkpoint/quantized_weight.h"
 #include "tensor/format/bf16.h"
-#include "tensor/format/e4m3.h"
 #include "tensor/format/f16.h"
-#include "tensor/format/fp8_block.h"
 
 namespace fathom {
 namespace {
@@ -30,12 +28,10 @@ class HfSource : public ModelSource {
       for (const auto& [key, value] : file->metadata()) metadata.emplace(key, value);
       for (const auto& entry : file->entries()) {
         Item item{entry.name, entry.shape, entry.dtype, false, ""};
-        if (entry.dtype == DType::kF8E4M3) {
-          item.quantised = true;
-          fp8_scales(files_, entry.name);  // are there, with their shape
-        }
-        if (entry.name.ends_with(kFp8ScaleEnd))
-          item.scale_of = entry.name.substr(0, entry.name.size() - (sizeof kFp8ScaleEnd - 1));
+        // Scales are there, with their shape; a scheme that is not read is no matter to a copy.
+        if (config().quantization.unsupported.empty())
+          item.quantised = QuantizedWeight::find(files_, config(), entry.name).has_value();
+        item.scale_of = QuantizedWeight::scaled_by(entry.name);
         items_.push_back(std::move(item));
       }
     }
@@ -52,6 +48,7 @@ class HfSource : public ModelSource {
     }
   }
   bool is_gguf() const override { return false; }
+  void check_readable() const override { check_quantization(config(), model_files_.path()); }
   Tensor read(const Item& item) const override { return files_.tensors().at(item.name).tensor(); }
   void read_rows(const Item& item, int64_t begin, int64_t end, float* to) const override {
     const Tensor tensor = files_.tensors().at(item.name).tensor();
@@ -64,13 +61,8 @@ class HfSource : public ModelSource {
       for (int64_t i = 0; i < n; ++i) to[i] = to_float(reinterpret_cast<const bf16*>(from)[i]);
     } else if (item.dtype == DType::kF16) {
       for (int64_t i = 0; i < n; ++i) to[i] = to_float(reinterpret_cast<const f16*>(from)[i]);
-    } else if (item.dtype == DType::kF8E4M3) {
-      const Tensor scale = fp8_scales(files_, item.name).tensor();
-      for (int64_t r = begin; r < end; ++r) {
-        const float* scales = scale.row<float>(r / kFp8Block);
-        const uint8_t* bytes = reinterpret_cast<const uint8_t*>(from) + (r - begin) * width;
-        for (int64_t c = 0; c < width; ++c) *to++ = e4m3_to_float(bytes[c]) * scales[c / kFp8Block];
-      }
+    } else if (const auto quantised = QuantizedWeight::find(files_, config(), item.name)) {
+      quantised->read_rows(begin, end, to);
     } else {
       fail_usage("convert", "tensor '" + printable(item.name) + "' has type " + std::string(dtype_name(item.dtype)) +
                                 ", which holds no weights; only a copy without --dtype keeps it");

@@ -20,14 +20,16 @@ class ModelSource {
     std::string name;
     std::vector<int64_t> shape;
     DType dtype;             // as stored; F32 for GGUF's quantised types
-    bool quantised = false;  // values were rounded to blocks: GGUF's types, FP8
-    std::string scale_of;    // not empty: these are the block scales of that FP8 tensor
+    bool quantised = false;  // values were rounded to codes with scales: GGUF's types, FP8, int8
+    std::string scale_of;    // not empty: where that tensor is quantised, these are its scales
   };
   const ModelConfig& config() const { return model_files_.config(); }
   const std::vector<Item>& items() const { return items_; }
   const Item* find(const std::string& name) const;
   virtual bool is_gguf() const = 0;
-  // Rows [begin, end) as values (FP8: byte times its block's scale), shape[0] rows; a vector is one row.
+  // Error (usage) where config.json says that the values are stored in a way that read_rows() does not know.
+  virtual void check_readable() const {}
+  // Rows [begin, end) as values (code times scale), shape[0] rows; a vector is one row.
   virtual void read_rows(const Item& item, int64_t begin, int64_t end, float* to) const = 0;
   // The stored bytes; a view of the file where it can be.
   virtual Tensor read(const Item& item) const = 0;

@@ -1,20 +1,25 @@
 #include <cstring>
+#include <set>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/thread_pool.h"
 #include "base/utf8.h"
+#include "checkpoint/published_tensors.h"
 #include "checkpoint/safetensors_shard.h"
 #include "convert/convert.h"
+#include "model/model_config_quantization.h"
 #include "tensor/format/bf16.h"
 #include "tensor/format/f16.h"
+#include "tensor/format/int_group.h"
 
 namespace fathom {
 namespace {
 
-constexpr int64_t kChunkValues = 1 << 20;
+constexpr int64_t kChunkValues = 1 << 20, kGrainValues = 1 << 16;  // of a chunk of rows, and of one thread's part of it
 constexpr int64_t kMiB = 1 << 20;
 constexpr char kPlanFile[] = "convert.fathom";  // in an unfinished directory: what it is made from
 
@@ -22,7 +27,8 @@ DType dtype_named(const std::string& name) {
   if (name == "f32") return DType::kF32;
   if (name == "f16") return DType::kF16;
   if (name == "bf16") return DType::kBF16;
-  fail_usage("convert", "--dtype " + printable(name) + " is no type of a Hugging Face directory here; f32, f16 and bf16 are");
+  fail_usage("convert",
+             "--dtype " + printable(name) + " is no type of a Hugging Face directory here; f32, f16, bf16 and int8 are");
 }
 const char* torch_name(DType dtype) { return dtype == DType::kF32 ? "float32" : dtype == DType::kF16 ? "float16" : "bfloat16"; }
 bool is_float(DType dtype) {
@@ -40,69 +46,131 @@ bool fits(const ModelSource& source, const ModelSource::Item& item, DType dtype)
   return true;
 }
 
+// A tensor of the directory: `item` as `dtype`, or quantised: its codes or its scales.
 struct Planned {
   const ModelSource::Item* item;
   DType dtype;
+  enum class Part { kValues, kCodes, kScales } part = Part::kValues;
+
+  ShardEntry entry() const {
+    if (part == Part::kScales) return {item->name + "_scale", dtype, {item->shape[0], 1}};
+    return {item->name, dtype, item->shape};
+  }
 };
 
-std::vector<Planned> plan_tensors(const ModelSource& source, const ConvertOptions& options, std::string& torch_dtype,
-                                  std::vector<std::string>& warnings) {
-  std::vector<Planned> plan;
+struct Plan {
+  std::vector<Planned> tensors;
+  std::string config_json;
+};
+
+// config.json's quantization_config where the linear layers' weights become `weights`: what is a matrix and not one of them is
+// named as left out.
+std::string quantised_config(const std::string& config_json, WeightFormat weights, const ModelConfig& config) {
+  std::vector<std::string> ignore = {"lm_head"};
+  if (config.n_routed_experts > 0) ignore.push_back("re:.*\\.mlp\\.gate$");
+  if (config.num_nextn_predict_layers > 0) ignore.insert(ignore.end(), {"re:.*\\.eh_proj$", "re:.*\\.shared_head\\.head$"});
+  Json json = parse_json(config_json, "config.json");
+  json["quantization_config"] = compressed_tensors_config(weights, ignore);
+  return json.dump(2) + "\n";
+}
+
+Plan plan_tensors(const ModelSource& source, const ConvertOptions& options, std::vector<std::string>& warnings) {
+  Plan plan;
   bool quantised = false;
   for (const auto& item : source.items()) quantised |= item.quantised;
-  const bool as_stored = options.dtype.empty() && !(source.is_gguf() && quantised);
-  if (as_stored && !source.is_gguf()) {
-    for (const auto& item : source.items()) plan.push_back({&item, item.dtype});
+  const bool int8 = options.dtype == "int8";
+  const bool is_int8 = source.config().quantization.weights == WeightFormat::kInt8Row;
+  if (!source.is_gguf() && (options.dtype.empty() || (int8 && is_int8))) {
+    for (const auto& item : source.items()) plan.tensors.push_back({&item, item.dtype});
+    plan.config_json = source.config_json;
     return plan;
   }
+  source.check_readable();
+  const bool plain_as_stored = options.dtype.empty() && !quantised;  // of a GGUF file
   // GGUF holds vectors and the router in F32 whatever the checkpoint had: without --dtype they return to its type where no
   // bit is lost.
   const std::string stored = source.config().torch_dtype;
-  const DType target = !options.dtype.empty() ? dtype_named(options.dtype)
-                       : quantised            ? DType::kBF16
-                       : stored == "float32"  ? DType::kF32
-                       : stored == "float16"  ? DType::kF16
-                                              : DType::kBF16;
+  const DType target = !options.dtype.empty() && !int8 ? dtype_named(options.dtype)
+                       : quantised                     ? DType::kBF16
+                       : stored == "float32"           ? DType::kF32
+                       : stored == "float16"           ? DType::kF16
+                                                       : DType::kBF16;
   if (options.dtype.empty() && quantised) log_info("--dtype is not given: bf16, as the source is quantised");
-  torch_dtype = torch_name(target);
+  const std::string torch_dtype = torch_name(target);
+  std::set<std::string> linear;
+  if (int8)
+    for (const PublishedTensor& tensor : published_tensors(source.config()))
+      if (tensor.linear) linear.insert(tensor.name);
   for (const auto& item : source.items()) {
-    if (!item.scale_of.empty() && source.find(item.scale_of)) continue;  // multiplied into their tensor
-    DType dtype = is_float(item.dtype) ? target : item.dtype;
+    const auto* scaled = item.scale_of.empty() ? nullptr : source.find(item.scale_of);
+    if (scaled && scaled->quantised) continue;  // multiplied into their tensor
+    if (linear.count(item.name)) {
+      if (item.shape.size() != 2)
+        fail_usage("convert",
+                   "tensor '" + printable(item.name) + "' has shape " + shape_text(item.shape) + " and is no matrix");
+      plan.tensors.push_back({&item, DType::kI8, Planned::Part::kCodes});
+      plan.tensors.push_back({&item, DType::kF16, Planned::Part::kScales});
+      continue;
+    }
+    DType dtype = item.quantised || is_float(item.dtype) ? target : item.dtype;
     if (item.name.ends_with("e_score_correction_bias")) dtype = DType::kF32;  // small beside its differences (spec §2.1)
-    if (as_stored && item.dtype == DType::kF32 && dtype != DType::kF32 && !fits(source, item, dtype)) {
+    if (plain_as_stored && item.dtype == DType::kF32 && dtype != DType::kF32 && !fits(source, item, dtype)) {
       dtype = DType::kF32;
       warnings.push_back("tensor '" + item.name + "' stays F32: its values are no " + torch_dtype);
     }
-    plan.push_back({&item, dtype});
+    plan.tensors.push_back({&item, dtype});
   }
+  plan.config_json = config_for(source.config_json, torch_dtype, true);
+  if (int8) plan.config_json = quantised_config(plan.config_json, WeightFormat::kInt8Row, source.config());
   return plan;
+}
+
+// Rows [0, n) of `values` in their type and part; `to` is that many rows.
+void encode_rows(const Planned& planned, const float* values, int64_t n, int64_t width, std::byte* to) {
+  const int64_t count = n * width;
+  if (planned.part != Planned::Part::kValues) {
+    check_values(planned.item->name, values, count, kInt8Largest, "int8 with scales in F16");
+    for (int64_t r = 0; r < n; ++r, values += width) {
+      const f16 scale = int8_scale(values, width);
+      if (planned.part == Planned::Part::kScales)
+        std::memcpy(to + r * 2, &scale.bits, 2);
+      else
+        quantize_int8(values, width, scale, reinterpret_cast<int8_t*>(to) + r * width);
+    }
+    return;
+  }
+  if (planned.dtype == DType::kF32) {
+    std::memcpy(to, values, static_cast<size_t>(count) * 4);
+    return;
+  }
+  const bool half = planned.dtype == DType::kF16;
+  if (half) check_values(planned.item->name, values, count, 65504, "F16");
+  uint16_t* bits = reinterpret_cast<uint16_t*>(to);
+  for (int64_t i = 0; i < count; ++i) bits[i] = half ? to_f16(values[i]).bits : to_bf16(values[i]).bits;
 }
 
 void write_tensor(const ModelSource& source, const Planned& planned, SafetensorsShard& shard) {
   const ModelSource::Item& item = *planned.item;
-  if (planned.dtype == item.dtype && !(source.is_gguf() && item.quantised)) {
+  if (planned.part == Planned::Part::kValues && planned.dtype == item.dtype && !(source.is_gguf() && item.quantised)) {
     const Tensor tensor = source.read(item);
     if (tensor.bytes() > 0) shard.write(tensor.raw(), tensor.bytes());
     return;
   }
   const int64_t width = item_width(item), rows = item_rows(item),
-                chunk = std::max<int64_t>(1, kChunkValues / std::max<int64_t>(1, width));
+                chunk = std::max<int64_t>(1, kChunkValues / std::max<int64_t>(1, width)),
+                row_bytes = (planned.part == Planned::Part::kScales ? 1 : width) * dtype_bytes(planned.dtype);
   std::vector<float> values;
-  std::vector<uint16_t> half;
+  std::vector<std::byte> bytes;
   for (int64_t begin = 0; begin < rows; begin += chunk) {
-    const int64_t end = std::min(rows, begin + chunk), n = (end - begin) * width;
-    values.resize(static_cast<size_t>(n));
-    source.read_rows(item, begin, end, values.data());
-    if (planned.dtype == DType::kF32) {
-      shard.write(values.data(), n * 4);
-      continue;
-    }
-    if (planned.dtype == DType::kF16) check_values(item.name, values.data(), n, 65504, "F16");
-    half.resize(static_cast<size_t>(n));
-    for (int64_t i = 0; i < n; ++i)
-      half[static_cast<size_t>(i)] = planned.dtype == DType::kBF16 ? to_bf16(values[static_cast<size_t>(i)]).bits
-                                                                   : to_f16(values[static_cast<size_t>(i)]).bits;
-    shard.write(half.data(), n * 2);
+    const int64_t end = std::min(rows, begin + chunk), n = end - begin;
+    values.resize(static_cast<size_t>(n * width));
+    bytes.resize(static_cast<size_t>(n * row_bytes));
+    parallel_for(n, std::max<int64_t>(1, kGrainValues / std::max<int64_t>(1, width)), [&](int64_t first, int64_t last) {
+      float* from = values.data() + first * width;
+      source.read_rows(item, begin + first, begin + last, from);
+      encode_rows(planned, from, last - first, width, bytes.data() + first * row_bytes);
+    });
+    shard.write(bytes.data(), static_cast<int64_t>(bytes.size()));
   }
 }
 
@@ -110,16 +178,15 @@ void write_tensor(const ModelSource& source, const Planned& planned, Safetensors
 
 ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptions& options) {
   ConvertReport report;
-  std::string torch_dtype;
-  const std::vector<Planned> plan = plan_tensors(source, options, torch_dtype, report.warnings);
+  const Plan plan = plan_tensors(source, options, report.warnings);
   if (source.is_gguf() && source.tokenizer.tokenizer_json.empty())
     report.warnings.push_back("the GGUF file has no tokenizer: none is written");
   for (const std::string& warning : report.warnings) log_warning(warning);
 
   std::vector<ShardEntry> entries;
   std::map<std::string, const Planned*> by_name;
-  for (const Planned& planned : plan) {
-    entries.push_back({planned.item->name, planned.dtype, planned.item->shape});
+  for (const Planned& planned : plan.tensors) {
+    entries.push_back(planned.entry());
     by_name[entries.back().name] = &planned;
   }
   const ShardPlan files = plan_shards(entries, options.shard_bytes);
@@ -164,8 +231,7 @@ ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptio
   report.bytes = done;
   if (const std::string index = files.index_json(); !index.empty())
     write_file_atomic(partial + "/model.safetensors.index.json", index);
-  write_file_atomic(partial + "/config.json",
-                    torch_dtype.empty() ? source.config_json : config_for(source.config_json, torch_dtype, true));
+  write_file_atomic(partial + "/config.json", plan.config_json);
   for (const std::string& path : source.small_files)
     write_file_atomic(partial + path.substr(path.rfind('/')), read_file(path, int64_t{1} << 30));
   if (source.is_gguf()) {

@@ -181,6 +181,7 @@ std::string base_name(std::string path) {
 
 ConvertReport convert_to_gguf(const ModelSource& source, const ConvertOptions& options) {
   ConvertReport report;
+  source.check_readable();
   ModelConfig config = source.config();
   const bool fp8 =
       std::any_of(source.items().begin(), source.items().end(), [](const auto& i) { return i.dtype == DType::kF8E4M3; });

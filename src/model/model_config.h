@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/matmul/block_format.h"
 #include "ops/moe_gate/moe_gate.h"
 #include "ops/rope/rope.h"
 
@@ -32,14 +33,19 @@ struct ModelConfig {
   bool norm_topk_prob = true;
   double routed_scaling_factor = 1;
   int64_t num_nextn_predict_layers = 0;  // MTP modules
-  // quantization_config: how the files store the weights; no method: plain. Read, not written: what this program writes is
-  // plain.
+  // quantization_config: how the files store the weights; no method: plain. Read, not written here: what this program writes is
+  // plain, or has its own (model_config_quantization.h).
   struct Quantization {
     std::string quant_method, fmt;
     std::vector<int64_t> weight_block_size;
+    // compressed-tensors: how the linear layers that it does not ignore are stored; kPlain where `unsupported` says which field
+    // asks for what is not read here.
+    WeightFormat weights = WeightFormat::kPlain;
+    std::string unsupported;
     bool is_fp8_blocks() const {  // DeepSeek's: E4M3 in blocks of 128 x 128
       return quant_method == "fp8" && (fmt.empty() || fmt == "e4m3") && weight_block_size == std::vector<int64_t>{128, 128};
     }
+    bool is_compressed_tensors() const { return quant_method == "compressed-tensors"; }
   } quantization;
 
   bool is_mla() const { return kv_lora_rank > 0; }

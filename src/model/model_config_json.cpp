@@ -1,76 +1,15 @@
 // config.json in and out, with the spellings of old and new transformers (architecture.md §2.4).
 #include <cmath>
-#include <limits>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/json.h"
 #include "model/model_config.h"
+#include "model/model_config_fields.h"
+#include "model/model_config_quantization.h"
 
 namespace fathom {
 namespace {
-
-class Fields {
- public:
-  Fields(const Json& json, const std::string& source, std::string prefix = "")
-      : json_(json), source_(source), prefix_(std::move(prefix)) {}
-
-  // null counts as absent, as in the published files (q_lora_rank: null).
-  const Json* find(const char* name) const {
-    const auto it = json_.find(name);
-    return it == json_.end() || it->is_null() ? nullptr : &*it;
-  }
-  [[noreturn]] void bad(const std::string& name, const std::string& what) const {
-    fail_usage("model", source_ + ": " + prefix_ + name + ": " + what);
-  }
-
-  void integer(const char* name, int64_t& value, bool required = false) const {
-    const Json* v = get(name, required, &Json::is_number_integer, "a whole number");
-    if (!v) return;
-    if (v->is_number_unsigned() && v->get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
-      bad(name, "is too large: " + shorten(*v));
-    value = v->get<int64_t>();
-  }
-  void token(const char* name, int32_t& value) const {
-    int64_t id = value;
-    integer(name, id);
-    value = to_token(name, id);
-  }
-  int32_t to_token(const char* name, int64_t id) const {
-    if (id < -1 || id > std::numeric_limits<int32_t>::max()) bad(name, "is no token id: " + std::to_string(id));
-    return static_cast<int32_t>(id);
-  }
-  void number(const char* name, double& value, bool required = false) const {
-    const Json* v = get(name, required, &Json::is_number, "a number");
-    if (!v) return;
-    value = v->get<double>();
-    if (!std::isfinite(value)) bad(name, "must be a finite number");
-  }
-  void boolean(const char* name, bool& value) const {
-    if (const Json* v = get(name, false, &Json::is_boolean, "true or false")) value = v->get<bool>();
-  }
-  void text(const char* name, std::string& value, bool required = false) const {
-    if (const Json* v = get(name, required, &Json::is_string, "a string")) value = v->get<std::string>();
-  }
-  const Json* object(const char* name) const { return get(name, false, &Json::is_object, "an object or null"); }
-  const Json* array(const char* name) const { return get(name, false, &Json::is_array, "a list"); }
-  static std::string shorten(const Json& v) {
-    std::string s = v.dump();
-    return s.size() <= 40 ? s : s.substr(0, 37) + "...";
-  }
-
- private:
-  // The value, of the type that `is` tells; null where there is none.
-  const Json* get(const char* name, bool required, bool (Json::*is)() const noexcept, const char* type) const {
-    const Json* v = find(name);
-    if (!v && required) bad(name, "is missing");
-    if (v && !(v->*is)()) bad(name, "must be " + std::string(type) + ", is " + shorten(*v));
-    return v;
-  }
-  const Json& json_;
-  const std::string& source_;
-  std::string prefix_;
-};
 
 // One object of rope fields, old (rope_scaling) or new (rope_parameters).
 RopeScaling read_scaling(const Fields& g, const ModelConfig& c) {
@@ -181,20 +120,6 @@ void read_eos(const Fields& f, ModelConfig& c) {
   }
 }
 
-void read_quantization(const Fields& f, const std::string& source, ModelConfig& c) {
-  const Json* object = f.object("quantization_config");
-  if (!object) return;
-  const Fields g(*object, source, "quantization_config.");
-  g.text("quant_method", c.quantization.quant_method, true);
-  g.text("fmt", c.quantization.fmt);
-  const Json* block = g.array("weight_block_size");
-  if (!block) return;
-  for (const Json& size : *block) {
-    if (!size.is_number_integer()) g.bad("weight_block_size", "must be whole numbers, is " + Fields::shorten(*block));
-    c.quantization.weight_block_size.push_back(size.get<int64_t>());
-  }
-}
-
 // What the program would silently compute wrongly is refused by name.
 void refuse_unsupported(const Fields& f) {
   std::string act = "silu";
@@ -276,7 +201,7 @@ ModelConfig ModelConfig::from_json_text(const std::string& text, const std::stri
   f.token("pad_token_id", c.pad_token_id);
   read_eos(f, c);
   read_rope(f, source, c);
-  read_quantization(f, source, c);
+  if (const Json* object = f.object("quantization_config")) c.quantization = read_quantization(*object, source);
   refuse_unsupported(f);
   if (deepseek) {
     f.integer("q_lora_rank", c.q_lora_rank);

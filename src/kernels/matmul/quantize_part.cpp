@@ -1,27 +1,13 @@
 #include "kernels/matmul/quantize_part.h"
 
 #include <algorithm>
-#include <cmath>
-#include <vector>
 
 #include "base/error.h"
 #include "base/thread_pool.h"
-#include "tensor/format/f16.h"
+#include "tensor/format/int_group.h"
 #include "tensor/format/quantize.h"
 
 namespace fathom {
-namespace {
-
-void quantize_int8(const float* x, int64_t n, int8_t* to, float& scale) {
-  float largest = 0;
-  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::fabs(x[i]));
-  scale = to_float(to_f16(largest / 127));
-  const float inverse = scale > 0 ? 1 / scale : 0;  // an all-zero row has scale 0
-  for (int64_t i = 0; i < n; ++i) to[i] = static_cast<int8_t>(std::clamp(std::nearbyint(x[i] * inverse), -127.f, 127.f));
-}
-
-}  // namespace
-
 WeightPart quantize_part(const WeightPart& plain, WeightFormat format) {
   CHECK(plain.format() == WeightFormat::kPlain && plain.values.rank() == 2);
   const int64_t rows = plain.rows(), k = plain.k();
@@ -44,10 +30,13 @@ WeightPart quantize_part(const WeightPart& plain, WeightFormat format) {
     for (int64_t r = begin; r < end; ++r) {
       const float* x = values.row<float>(r - begin);
       std::byte* to = part.values.raw() + r * part.values.row_stride();
-      if (int8)
-        quantize_int8(x, k, reinterpret_cast<int8_t*>(to), part.scales.data<float>()[r]);
-      else
+      if (!int8) {
         quantize_row(part.type, x, k, to);
+        continue;
+      }
+      const f16 scale = int8_scale(x, k);
+      part.scales.data<float>()[r] = to_float(scale);
+      quantize_int8(x, k, scale, reinterpret_cast<int8_t*>(to));
     }
   });
   return part;
