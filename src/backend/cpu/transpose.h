@@ -84,4 +84,10 @@ FATHOM_INLINE F32 as_f32(Pairs a) {
   return r;
 }
 
+FATHOM_INLINE Pairs as_pairs(F32 a) {
+  Pairs r;
+  std::memcpy(&r, &a, sizeof r);
+  return r;
+}
+
 }  // namespace fathom::FATHOM_RUNG

@@ -1,5 +1,6 @@
 // Packing: views of any layout and type into the panels of B and the micro-panels of A. For *_cpu.cpp files.
 #pragma once
+#include "backend/cpu/bf16_pairs.h"
 #include "backend/cpu/simd.h"
 #include "backend/cpu/transpose.h"
 #include "kernels/matmul/kernel.h"
@@ -29,31 +30,20 @@ FATHOM_INLINE void take_transposed(const MatrixView& v, int64_t lane, int64_t la
 // The same for pairs: 16 lanes x 32 k -> 16 vectors, one a pair of k.
 template <class T>
 FATHOM_INLINE void take_pairs_transposed(const MatrixView& v, int64_t lane, int64_t lanes, int64_t k0, int64_t n, F32* r) {
-  if constexpr (sizeof(T) == 2) {
-    if (lanes >= 16 && n >= 32 && !v.rows) {  // pairs as they stand; sixteen rows are more streams than are prefetched unasked
-      const T* p = static_cast<const T*>(v.data) + lane * v.ld + k0;
+  if (lanes >= 16 && n >= 32) {  // sixteen rows are more streams than are prefetched unasked
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) {
-        prefetch(p + i * v.ld + 256);
-        r[i] = as_f32(load_pairs(p + i * v.ld));
-      }
-      transpose16(r);
-      return;
+    for (int i = 0; i < 16; ++i) {
+      const T* p = memory_row<T>(v, lane + i) + k0;
+      prefetch(p + 512 / sizeof(T));
+      r[i] = as_f32(take_words(p, 32));
     }
-  }
-  for (int i = 0; i < 16; ++i) {
-    if (i >= lanes || n <= 0) {
-      r[i] = zero();
-      continue;
-    }
-    const T* p = memory_row<T>(v, lane + i) + k0;
-    alignas(64) uint16_t row[32];
-    store(reinterpret_cast<bf16*>(row), take<true>(p, n));
-    store(reinterpret_cast<bf16*>(row + 16), n > 16 ? take<true>(p + 16, n - 16) : zero());
-    r[i] = as_f32(load_pairs(row));
+  } else {
+    for (int i = 0; i < 16; ++i) r[i] = i < lanes ? as_f32(take_words(memory_row<T>(v, lane + i) + k0, n)) : zero();
   }
   transpose16(r);
 }
+
+constexpr int64_t kRowsAhead = 16;  // rows of k fetched before they are packed
 
 // ---- B ----
 
@@ -90,15 +80,33 @@ void pack_panel_pairs(const MatrixView& b, int64_t n0, int64_t lanes, int64_t k0
         take_pairs_transposed<T>(b, n0 + half, lanes - half, k0 + k, kc - k, r);
         for (int64_t i = 0; i < 16; ++i) store(reinterpret_cast<float*>(out + (k / 2 + i) * kPanel + half), r[i]);
       }
-  } else {
-    for (int64_t k = 0; k < kc_padded; k += 2)
-      for (int64_t half = 0; half < kPanel; half += 16) {
-        const int64_t count = lanes - half;
-        const F32 x = k < kc && count > 0 ? take<true>(memory_row<T>(b, k0 + k) + n0 + half, count) : zero();
-        const F32 y = k + 1 < kc && count > 0 ? take<true>(memory_row<T>(b, k0 + k + 1) + n0 + half, count) : zero();
-        store_pairs(out + k / 2 * kPanel + half, make_pairs(x, y));
-      }
+    return;
   }
+  int64_t k = 0;
+  if (lanes == kPanel) {
+    const auto fetch = [&](int64_t row)
+        __attribute__((always_inline)) {  // a line or two of rows that lie far apart: nobody else does
+      if (row >= kc) return;
+      const T* p = memory_row<T>(b, k0 + row) + n0;
+      prefetch(p);
+      if (sizeof(T) == 4) prefetch(p + 16);
+    };
+    for (; k + 2 <= kc; k += 2) {
+      fetch(k + kRowsAhead);
+      fetch(k + kRowsAhead + 1);
+      take_32_pairs(memory_row<T>(b, k0 + k) + n0, memory_row<T>(b, k0 + k + 1) + n0, out + k / 2 * kPanel);
+    }
+  }
+  for (; k < kc_padded; k += 2)
+    for (int64_t half = 0; half < kPanel; half += 16) {
+      uint32_t* to = out + k / 2 * kPanel + half;
+      if (k >= kc || half >= lanes) {
+        store(reinterpret_cast<float*>(to), zero());
+        continue;
+      }
+      const T *x = memory_row<T>(b, k0 + k) + n0 + half, *y = k + 1 < kc ? memory_row<T>(b, k0 + k + 1) + n0 + half : nullptr;
+      store_pairs(to, take_pairs(x, y, lanes - half));
+    }
 }
 
 // See PackPanel. k0 is a multiple of kBlockK; the padding follows the last k.
@@ -151,7 +159,8 @@ void pack_rows_bf16(const MatrixView& a, int64_t m0, int64_t rows, int64_t k0, i
   for (int64_t m = 0; m < rows; ++m) {
     const T* p = memory_row<T>(a, m0 + m) + k0;
     bf16* q = out + m * stride;
-    for (int64_t k = 0; k < kc_padded; k += 16) store(q + k, k < kc ? take<true>(p + k, kc - k) : zero());
+    for (int64_t k = 0; k < kc_padded; k += 32)  // `stride` leaves room
+      store_pairs(q + k, k < kc ? take_words(p + k, kc - k) : as_pairs(zero()));
   }
 }
 // All micro-tiles of a block, each [k][16] and `stride` words from the next; the first `large` have small + 1 lanes.
@@ -175,10 +184,13 @@ void pack_lanes_pairs(const MatrixView& a, int64_t m0, int64_t micros, int64_t s
   for (int64_t k = 0; k < kc_padded; k += 2) {
     const T* p = k < kc ? memory_row<T>(a, k0 + k) + m0 : nullptr;
     const T* q = k + 1 < kc ? memory_row<T>(a, k0 + k + 1) + m0 : nullptr;
+    const bool ahead = k + kRowsAhead + 1 < kc;
+    const T* p_ahead = ahead ? memory_row<T>(a, k0 + k + kRowsAhead) + m0 : nullptr;
+    const T* q_ahead = ahead ? memory_row<T>(a, k0 + k + kRowsAhead + 1) + m0 : nullptr;
     for (int64_t i = 0, m = 0; i < micros; ++i) {
       const int64_t lanes = small + (i < large);
-      const F32 x = p ? take<true>(p + m, lanes) : zero(), y = q ? take<true>(q + m, lanes) : zero();
-      store_pairs(out + i * stride + k / 2 * 16, make_pairs(x, y));
+      if (ahead) prefetch(p_ahead + m), prefetch(q_ahead + m);
+      store_pairs(out + i * stride + k / 2 * 16, p ? take_pairs(p + m, q ? q + m : nullptr, lanes) : as_pairs(zero()));
       m += lanes;
     }
   }
@@ -191,9 +203,9 @@ void pack_lanes_as_rows(const MatrixView& a, int64_t m0, int64_t lanes, int64_t 
     F32 r[16];
     for (int64_t i = 0; i < 16; ++i) {
       const int64_t at = k + 2 * i;
-      const F32 x = at < kc ? take<true>(memory_row<T>(a, k0 + at) + m0, lanes) : zero();
-      const F32 y = at + 1 < kc ? take<true>(memory_row<T>(a, k0 + at + 1) + m0, lanes) : zero();
-      r[i] = as_f32(make_pairs(x, y));
+      const T* x = at < kc ? memory_row<T>(a, k0 + at) + m0 : nullptr;
+      const T* y = at + 1 < kc ? memory_row<T>(a, k0 + at + 1) + m0 : nullptr;
+      r[i] = x ? as_f32(take_pairs(x, y, lanes)) : zero();
     }
     transpose16(r);
     for (int64_t i = 0; i < 16 && i < lanes; ++i) store(reinterpret_cast<float*>(out + i * stride + k), r[i]);
