@@ -56,6 +56,7 @@ struct Piece {
 }  // namespace
 
 void set_emulated_attention_for_test(bool emulated) { emulate_dot.store(emulated); }
+bool emulated_attention() { return emulate_dot.load(std::memory_order_relaxed); }
 
 void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span<const AttentionSequence> sequences,
                        Tensor& out, Tensor* lse) {
@@ -119,7 +120,7 @@ void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span
   const ForwardFn forward = f32 ? IsaTable<ForwardFn>{portable::forward_tile_f32, avx2::forward_tile_f32,
                                                       avx512::forward_tile_f32, avx512bf16::forward_tile_f32}
                                       .pick()
-                            : emulate_dot.load(std::memory_order_relaxed)
+                            : emulated_attention()
                                 ? portable::forward_tile_dot
                                 : IsaTable<ForwardFn>{portable::forward_tile_bf16, avx2::forward_tile_bf16,
                                                       avx512::forward_tile_bf16, avx512bf16::forward_tile_bf16}

@@ -114,7 +114,10 @@ void attention_backward(const AttentionLayout& layout, const Tensor& q, const Te
   const BackwardFn backward =
       dtype == DType::kF32
           ? IsaTable<BackwardFn>{portable::backward_piece_f32, avx2::backward_piece_f32, avx512::backward_piece_f32}.pick()
-          : IsaTable<BackwardFn>{portable::backward_piece_bf16, avx2::backward_piece_bf16, avx512::backward_piece_bf16}.pick();
+      : emulated_attention() ? portable::backward_piece_dot
+                             : IsaTable<BackwardFn>{portable::backward_piece_bf16, avx2::backward_piece_bf16,
+                                                    avx512::backward_piece_bf16, avx512bf16::backward_piece_bf16}
+                                   .pick();
   parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) backward(pieces[i], attention_scratch(backward_scratch_floats(pieces[i].head)));
   });

@@ -71,7 +71,8 @@ inline int64_t backward_stride(int64_t width) {  // rows must not all fall into 
 }
 inline int64_t backward_scratch_floats(const AttentionHead& h) {
   const int64_t widths = backward_stride(h.key_width + h.shared_width) + backward_stride(h.value_width);
-  return 2 * kBackwardKeys * widths + 3 * kTileLanes * widths + 2 * 64 * kTileLanes + 4 * kTileLanes + 1024;
+  const int64_t rounded = 3 * 32 * kTileLanes + kBackwardKeys + 64;  // P, dS and dS by keys; words of odd widths
+  return 2 * kBackwardKeys * widths + 3 * kTileLanes * widths + 2 * 64 * kTileLanes + rounded + 4 * kTileLanes + 1024;
 }
 using BackwardFn = void (*)(const BackwardPiece& piece, float* scratch);
 
@@ -87,4 +88,5 @@ FATHOM_DECLARE_RUNGS4(void forward_tile_f32(const ForwardTile& tile, float* scra
 // The avx512bf16 rung's form on emulated pair products: its oracle, on every machine.
 namespace fathom::portable {
 void forward_tile_dot(const ForwardTile& tile, float* scratch, float* partial);
-}
+void backward_piece_dot(const BackwardPiece& piece, float* scratch);
+}  // namespace fathom::portable

@@ -10,4 +10,5 @@ RecordHead record_head(const AttentionLayout& layout, DType dtype, int64_t kv_he
 void check_attention_layout(const AttentionLayout& layout);
 // bf16 stores go through the avx512bf16 rung's form on emulated pair products; with set_isa_for_test(kPortable) the rest too.
 void set_emulated_attention_for_test(bool emulated);
+bool emulated_attention();
 }  // namespace fathom

@@ -385,6 +385,55 @@ TEST(KvRecord, NotANumberStaysOne) {
     }
 }
 
+// The backward over VDPBF16PS likewise. Its P and dS are rounded to bf16: 2^-9 of a term, within the bound of `out`'s rounding.
+TEST_P(AttentionPairs, GradientsOfOracleEmulatorAndInstructionAgree) {
+  Restore restore;
+  const bool wide = GetParam().layout.num_heads > 9;
+  if (kSanitized && wide) GTEST_SKIP() << "the emulated backward is too slow under a sanitizer";
+  const std::vector<int64_t> sizes = wide ? std::vector<int64_t>{1, 70} : std::vector<int64_t>{1, 63, 130};
+  const AttentionProblem p = make_attention_problem(GetParam().layout, DType::kBF16, sizes, sizes, 17);
+  const Tensor dout = random_like_output(p);
+  Gradients want{Tensor::empty(p.q.shape(), DType::kBF16), Tensor::empty(p.kv.shape(), DType::kBF16)};
+  attention_backward_ref(p.layout, p.q, p.kv, p.sequences, dout, want.dq, want.dkv);
+  set_isa_for_test(Isa::kPortable);
+  set_emulated_attention_for_test(true);
+  const Gradients emulated = backward(p, dout);
+  expect_gradient(emulated.dq, want.dq, DType::kBF16, "dq, emulated");
+  expect_gradient(emulated.dkv, want.dkv, DType::kBF16, "dkv, emulated");
+  set_emulated_attention_for_test(false);
+  const std::vector<Isa> isas = supported_isas();
+  if (std::find(isas.begin(), isas.end(), Isa::kAvx512Bf16) == isas.end()) return;  // the emulator alone was tested
+  set_isa_for_test(Isa::kAvx512Bf16);
+  const Gradients real = backward(p, dout);
+  EXPECT_TRUE(same_bits(real.dq, emulated.dq));
+  EXPECT_TRUE(same_bits(real.dkv, emulated.dkv));
+}
+
+TEST_P(AttentionPairs, GradientBitsDoNotDependOnThreadsOrBatch) {
+  Restore restore;
+  const std::vector<Isa> isas = supported_isas();
+  if (std::find(isas.begin(), isas.end(), Isa::kAvx512Bf16) == isas.end()) GTEST_SKIP() << "no VDPBF16PS here";
+  set_isa_for_test(Isa::kAvx512Bf16);
+  const int64_t n = GetParam().layout.num_heads > 9 ? 300 : 600;  // across one border of 256 keys, or two
+  const AttentionProblem p = make_attention_problem(GetParam().layout, DType::kBF16, {n}, {n}, 18);
+  const Tensor dout = random_like_output(p);
+  set_num_threads(1);
+  const Gradients want = backward(p, dout);
+  for (int threads : {2, 3}) {
+    set_num_threads(threads);
+    const Gradients got = backward(p, dout);
+    EXPECT_TRUE(same_bits(got.dq, want.dq) && same_bits(got.dkv, want.dkv)) << "threads " << threads;
+  }
+  AttentionProblem batch = make_attention_problem(GetParam().layout, DType::kBF16, {21, n}, {21, n}, 19);
+  std::memcpy(batch.kv.slice_rows(21, 21 + n).raw(), p.kv.raw(), p.kv.bytes());
+  std::memcpy(batch.q.slice_rows(21, 21 + n).raw(), p.q.raw(), p.q.bytes());
+  Tensor both = random_like_output(batch);
+  std::memcpy(both.slice_rows(21, 21 + n).raw(), dout.raw(), dout.bytes());
+  const Gradients got = backward(batch, both);
+  EXPECT_TRUE(same_bits(got.dq.slice_rows(21, 21 + n), want.dq));
+  EXPECT_TRUE(same_bits(got.dkv.slice_rows(21, 21 + n), want.dkv));
+}
+
 TEST(AttentionForward, LargeScoresDoNotOverflow) {
   Restore restore;
   AttentionProblem p = make_attention_problem(grouped_layout(2, 1, 16), DType::kF32, {200}, {200}, 8);
