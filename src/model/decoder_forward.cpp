@@ -80,7 +80,10 @@ Tensor Decoder::logits(const Tensor& hidden) {
 }
 
 int64_t Decoder::Impl::logits_rows() const {
-  return std::clamp<int64_t>((int64_t{16} << 20) / (4 * config.vocab_size), 64, 1024);
+  // Each chunk reads the head's weight, and in training reads and writes its gradient: as few as memory beside the weights
+  // allows.
+  const int64_t bytes = std::clamp<int64_t>(config.count_parameters().total * 4 / 24, int64_t{16} << 20, int64_t{64} << 20);
+  return std::clamp<int64_t>(bytes / (4 * config.vocab_size), 64, 1024);
 }
 
 Tensor Decoder::mtp_logits(const Batch& batch, const Tensor& hidden) {

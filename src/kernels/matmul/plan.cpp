@@ -8,7 +8,7 @@ namespace {
 
 constexpr int64_t kSharedLimit = int64_t{8}
                                  << 20;  // bytes of packed B in one pass: kept by the process, so not more than speed asks for
-constexpr int64_t kMaxBlockRows = 168;   // rows of A x kSuperK floats: 0.7 MB, a third of a 2 MB L2
+constexpr int64_t kMaxBlockRows = 168;   // rows of A x kSuperK floats: 0.7 MB of a 1 or 2 MB L2; twice as many rows of bf16
 constexpr int64_t kSuperK = 1024;
 constexpr int64_t kMaxBlockPanels = 32;
 constexpr int64_t kPackStepK = 1024;
@@ -29,7 +29,7 @@ GemmPlanner::GemmPlanner(std::span<const GemmProblem> problems, const GemmKernel
 // Row and column blocks of one product. Cost of a block in cycles: m n k / 32 for the FMAs, m k / 8 for packing A, and a
 // constant; the slowest thread takes ceil(blocks / threads) of them.
 GemmPlanner::Grid GemmPlanner::split(const GemmProblem& g, int64_t panels, int64_t wanted_blocks, bool alone) const {
-  const int64_t min_rows = ceil_div(g.m, kMaxBlockRows);
+  const int64_t min_rows = ceil_div(g.m, kernels_.fly_format == PanelFormat::kPairs ? 2 * kMaxBlockRows : kMaxBlockRows);
   Grid best = {min_rows, 1};
   double best_cost = 1e300;
   for (int64_t columns = 1; columns <= panels; columns = columns < 4 ? columns + 1 : columns * 5 / 4) {
