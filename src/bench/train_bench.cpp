@@ -171,10 +171,12 @@ TrainBenchResult run_train_bench(const TrainBenchOptions& o) {
     result.last_loss = step();
     times.push_back(now_seconds() - t);
   }
-  if (profile_enabled()) std::fprintf(stderr, "%s, %zu steps\n%s", o.model.c_str(), times.size(), profile_table().c_str());
-  if (profile_enabled())
-    std::fprintf(stderr, "tensors: live %.1f MiB, peak %.1f MiB\n", static_cast<double>(storage_live_bytes()) / 1048576,
-                 static_cast<double>(storage_peak_bytes()) / 1048576);
+  if (profile_enabled()) {
+    char tensors[80];
+    std::snprintf(tensors, sizeof tensors, "tensors: live %.1f MiB, peak %.1f MiB\n",
+                  static_cast<double>(storage_live_bytes()) / 1048576, static_cast<double>(storage_peak_bytes()) / 1048576);
+    result.profile = profile_table("step") + tensors;
+  }
   std::sort(times.begin(), times.end());
   result.steps = static_cast<int>(times.size());
   result.step_s = times[times.size() / 2];

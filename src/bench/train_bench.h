@@ -27,6 +27,7 @@ struct TrainBenchResult {
   double tokens_per_s = 0, tera_flops = 0, peak_share = 0;
   double peak_bytes = 0;  // resident, of this process
   double first_loss = 0, last_loss = 0;
+  std::string profile;  // where a step's time goes, by scope; empty unless profile_enabled()
 };
 
 std::vector<std::string> train_bench_models();

@@ -14,6 +14,7 @@
 #include "cli/bench_infer.h"
 #include "cli/command.h"
 #include "data/record.h"
+#include "nn/profile.h"
 
 namespace fathom {
 namespace {
@@ -86,6 +87,7 @@ int bench_train(const std::string& models, TrainBenchOptions options, bool json)
                     r.tokens_per_s, r.tera_flops, 100 * r.peak_share, r.peak_bytes / 1048576, r.last_loss);
         std::fflush(stdout);
       }
+      if (!r.profile.empty()) std::fprintf(json ? stderr : stdout, "\n%s\n", r.profile.c_str());
     }
   }
   if (json) {
@@ -162,6 +164,8 @@ int command_bench(int argc, char** argv) {
   train->add_option("--model", models, "of small, medium, dense50m: one or several with commas");
   train->add_option("--seconds", train_options.seconds, "time for each row")->check(CLI::Range(0.001, 3600.0));
   train->add_flag("--f32", train_options.f32, "f32 compute instead of bf16");
+  bool profile = false;
+  train->add_flag("--profile", profile, "where the time goes, by op (to stderr with --json)");
   train->add_flag("--json", json, "one JSON object on stdout");
   add_threads_option(*train);
   TokenizerBenchOptions tokenizer_options;
@@ -180,6 +184,7 @@ int command_bench(int argc, char** argv) {
   if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
   if (infer.parsed()) return infer.run();
   if (tokenizer->parsed()) return bench_tokenizer(tokenizer_options, json);
+  if (profile) profile_enable(true);
   if (train->parsed()) return bench_train(models, train_options, json);
   return bench_ops(filter, budget_s, json);
 }

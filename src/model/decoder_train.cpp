@@ -75,7 +75,8 @@ void Decoder::Impl::head_backward(const Tensor& hidden, std::span<const int32_t>
       ProfileScope scope("backward.loss");
       log_prob_backward(logits, live_targets, live_coefficient, vocab, dlogits, values, &lse);
     }
-    ProfileScope scope("backward.head");
+    const double product = 2.0 * static_cast<double>(m * vocab * d);
+    ProfileScope scope("backward.head", {2 * product, 0});
     matmul_backward_input(dlogits, {weight.value, nullptr}, compute, false, dx);
     matmul_backward_weight(dlogits, x, compute, weight.accumulate(), weight.grad);
     if (m < n) scatter_rows(dx, live, dchunk);

@@ -33,7 +33,10 @@ class Embedding {
     embedding_forward(ids, table.value, y);
     return y;
   }
-  void backward(std::span<const int32_t> ids, const Tensor& dy) { embedding_backward(ids, dy, table.grad_to_add()); }
+  void backward(std::span<const int32_t> ids, const Tensor& dy) {
+    ProfileScope scope("backward.embedding");
+    embedding_backward(ids, dy, table.grad_to_add());
+  }
 
   // A quantised table is looked up where it is stored, row by row.
   bool is_stored_in_blocks() const { return !table.stored.empty() && table.stored[0].values.dtype() == DType::kU8; }

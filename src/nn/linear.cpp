@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "kernels/matmul/quantize_part.h"
-#include "nn/profile.h"
 
 namespace fathom {
 
@@ -52,17 +51,18 @@ Linear::Linear(std::vector<Part> parts, int64_t in, bool with_bias) : parts_(std
 }
 
 void Linear::forward(const Tensor& x, Compute compute, Tensor& y) const {
-  ProfileScope scope(label_.c_str(), {2.0 * static_cast<double>(x.rows()) * static_cast<double>(weight.shape.numel()),
-                                      static_cast<double>(weight_bytes())});
+  ProfileScope scope(label_.c_str(), {product_work(x).flops, static_cast<double>(weight_bytes())});
   matmul_forward(x, {weight.value, packed_.defined() ? &packed_ : nullptr}, has_bias() ? &bias.value : nullptr, compute, y);
 }
 
 void Linear::backward_input(const Tensor& dy, Compute compute, bool accumulate, Tensor& dx) const {
+  ProfileScope scope("backward.input", product_work(dy));
   matmul_backward_input(dy, {weight.value, nullptr}, compute, accumulate, dx);
 }
 
 void Linear::backward_weight(const Tensor& dy, const Tensor& x, Compute compute, WeightGradients& queue) {
   queue.run([this, dy, x, compute] {
+    ProfileScope scope("backward.weight", product_work(dy));
     matmul_backward_weight(dy, x, compute, weight.accumulate(), weight.grad);
     if (has_bias()) bias_backward(dy, bias.accumulate(), bias.grad);
   });

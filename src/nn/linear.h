@@ -6,6 +6,7 @@
 
 #include "nn/forward_context.h"
 #include "nn/parameter.h"
+#include "nn/profile.h"
 #include "nn/weight_gradients.h"
 #include "ops/matmul/matmul.h"
 
@@ -50,6 +51,9 @@ class Linear {
   Parameter weight, bias;  // bias.shape is empty where there is none
 
  private:
+  ProfileWork product_work(const Tensor& rows) const {
+    return {2.0 * static_cast<double>(rows.rows()) * static_cast<double>(weight.shape.numel()), 0};
+  }
   bool has_bias() const { return bias.shape.rank() == 1; }
   std::vector<Part> parts_;
   std::string label_;  // for the profile: q_proj+k_proj+v_proj

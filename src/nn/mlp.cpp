@@ -27,7 +27,10 @@ void Mlp::backward(const ForwardContext& context, Tensor& gate_up, const Tensor&
   ProfileScope scope("backward.mlp");
   Tensor dact = Tensor::empty({x.rows(), down_.in()}, context.activation());
   down_.backward_input(dout, context.compute, false, dact);
-  swiglu_backward(dact, gate_up, nullptr, gate_up, &dact, nullptr);
+  {
+    ProfileScope swiglu("backward.swiglu");
+    swiglu_backward(dact, gate_up, nullptr, gate_up, &dact, nullptr);
+  }
   const Tensor act = dact;
   down_.backward_weight(queue.keep(dout), act, context.compute, queue);
   gate_up_.backward_input(gate_up, context.compute, false, dx);

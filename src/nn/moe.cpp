@@ -86,20 +86,35 @@ void Moe::backward(const ForwardContext& context, MoeSaved& saved, const NormedR
   {
     ProfileScope scope("backward.experts");
     Tensor dact = Tensor::empty({routed_rows, intermediate()}, activation);
-    grouped_matmul_backward_input(dout, {dispatch->offsets, nullptr, dispatch->rows.data()}, {down_.value}, context.compute,
-                                  dact);
-    swiglu_backward(dact, gate_up, &scale, gate_up, &dact, &dscale);
+    const auto work = [rows = static_cast<double>(routed_rows)](const Parameter& bank) {
+      return ProfileWork{2 * rows * static_cast<double>(bank.shape[1] * bank.shape[2]), 0};
+    };
+    {
+      ProfileScope product("backward.experts.input", work(down_));
+      grouped_matmul_backward_input(dout, {dispatch->offsets, nullptr, dispatch->rows.data()}, {down_.value}, context.compute,
+                                    dact);
+    }
+    {
+      ProfileScope swiglu("backward.swiglu");
+      swiglu_backward(dact, gate_up, &scale, gate_up, &dact, &dscale);
+    }
     const Tensor act = dact;
-    queue.run([this, dispatch, dout = queue.keep(dout), act, compute = context.compute] {
+    queue.run([this, dispatch, work, dout = queue.keep(dout), act, compute = context.compute] {
+      ProfileScope product("backward.experts.weight", work(down_));
       grouped_matmul_backward_weight(dout, act, {dispatch->offsets, nullptr, dispatch->rows.data()}, compute,
                                      down_.accumulate(), down_.grad);
     });
-    queue.run([this, dispatch, gate_up, x = in.x, compute = context.compute] {
+    queue.run([this, dispatch, work, gate_up, x = in.x, compute = context.compute] {
+      ProfileScope product("backward.experts.weight", work(gate_up_));
       grouped_matmul_backward_weight(gate_up, x, {dispatch->offsets, dispatch->rows.data()}, compute, gate_up_.accumulate(),
                                      gate_up_.grad);
     });
     Tensor dx_routed = Tensor::empty({routed_rows, hidden}, activation);
-    grouped_matmul_backward_input(gate_up, {dispatch->offsets}, {gate_up_.value}, context.compute, dx_routed);
+    {
+      ProfileScope product("backward.experts.input", work(gate_up_));
+      grouped_matmul_backward_input(gate_up, {dispatch->offsets}, {gate_up_.value}, context.compute, dx_routed);
+    }
+    ProfileScope combine("combine");
     combine_forward(*dispatch, dx_routed, shared_ != nullptr, dx);
   }
   Tensor dweights = Tensor::empty(saved.choice.weights.shape(), DType::kF32);

@@ -25,9 +25,13 @@ class RmsNorm {
   // residual += delta (where defined), y = norm(residual). With `keep` the sum goes into a new tensor that `residual` then
   // names: whoever saved the old one still has it.
   void forward_residual(Tensor& residual, const Tensor& delta, bool keep, Tensor& y, Tensor& rstd) const;
-  void recompute(const Tensor& x, const Tensor& rstd, Tensor& y) const { rms_norm_recompute(x, gain.value, rstd, y); }
+  void recompute(const Tensor& x, const Tensor& rstd, Tensor& y) const {
+    ProfileScope scope("norm");
+    rms_norm_recompute(x, gain.value, rstd, y);
+  }
   // dx: assigned, or += where `accumulate`; the gain's gradient is added.
   void backward(const Tensor& dy, const Tensor& x, const Tensor& rstd, bool accumulate, Tensor& dx) {
+    ProfileScope scope("backward.norm");
     rms_norm_backward(dy, x, gain.value, rstd, accumulate, dx, gain.grad_to_add());
   }
   void collect(std::vector<Parameter*>& parameters) { parameters.push_back(&gain); }
