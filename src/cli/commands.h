@@ -12,6 +12,7 @@ int command_doctor(int argc, char** argv);
 int command_tokenizer(int argc, char** argv);
 int command_train(int argc, char** argv);
 int command_logits(int argc, char** argv);
+int command_eval(int argc, char** argv);
 int command_generate(int argc, char** argv);
 int command_chat(int argc, char** argv);
 int command_convert(int argc, char** argv);

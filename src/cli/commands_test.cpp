@@ -348,5 +348,37 @@ TEST_F(Commands, HelpAndUsage) {
   }
 }
 
+TEST_F(Commands, EvalPerplexity) {
+  std::string text;
+  for (int i = 0; i < 60; ++i) text += "two and two are four; " + std::to_string(i) + ", and the rest is silence\n";
+  write_file_atomic(path("text.txt"), text);
+  const Json whole = json(run({"eval", "perplexity", model(), "--text", path("text.txt"), "--context", "64", "--json"}));
+  EXPECT_EQ(whole["bytes"], text.size()) << "bos stands in front, so that every token of the text counts";
+  EXPECT_GT(whole["perplexity"]["high"], whole["perplexity"]["mean"]);
+  EXPECT_TRUE(whole["complete"]);
+  const double nats = whole["nats_per_token"]["mean"].get<double>() * whole["tokens"].get<double>();
+  EXPECT_NEAR(whole["bits_per_byte"].get<double>(), nats / std::log(2.0) / static_cast<double>(text.size()), 1e-9);
+
+  const Json beside = json(run({"eval", "perplexity", model(), "--text", path("text.txt"), "--context", "64", "--weights",
+                                "q4_0", "--baseline-weights", "plain", "--json"}));
+  EXPECT_EQ(beside["baseline"]["nats_per_token"], whole["nats_per_token"]);
+  EXPECT_GT(beside["baseline"]["kl"]["mean"], 1e-7);
+  EXPECT_LT(beside["baseline"]["same_top"]["mean"], 1.0001);
+  EXPECT_NEAR(beside["baseline"]["perplexity_ratio"]["mean"].get<double>(),
+              beside["perplexity"]["mean"].get<double>() / whole["perplexity"]["mean"].get<double>(), 1e-9);
+
+  write_file_atomic(path("chats.jsonl"),
+                    "{\"text\": \"two and two\"}\n{\"prompt\": \"two and two\", \"completion\": \"four\"}\n");
+  const Json lines = json(run({"eval", "perplexity", model(), "--jsonl", path("chats.jsonl"), "--json"}));
+  EXPECT_EQ(lines["documents"], 2);
+  EXPECT_TRUE(lines["perplexity"]["low"].is_null()) << "two documents are too few for an interval";
+
+  expect_refused({"eval", "perplexity", model()}, "--text FILE or --jsonl FILE");
+  expect_refused({"eval", "perplexity", model(), "--text", path("text.txt"), "--context", "4096"}, "256 positions");
+  expect_refused({"eval", "perplexity", model(), "--text", path("text.txt"), "--stride", "512"}, "from 1 to 255");
+  write_file_atomic(path("bad.jsonl"), "{\"text\": \"two\"}\n{\"prompt\": \"two\"}\n");
+  expect_refused({"eval", "perplexity", model(), "--jsonl", path("bad.jsonl")}, "bad.jsonl:2");
+}
+
 }  // namespace
 }  // namespace fathom

@@ -24,6 +24,7 @@ constexpr Command kCommands[] = {
     {"tokenizer", fathom::command_tokenizer, "train, encode, decode: BPE, compatible with tokenizer.json"},
     {"train", fathom::command_train, "run one training stage from a recipe: pretrain, sft, grpo"},
     {"logits", fathom::command_logits, "logits, loss and token log-probabilities of given ids or text"},
+    {"eval", fathom::command_eval, "perplexity of a model on a text, and how far it lies from a baseline"},
     {"generate", fathom::command_generate, "complete one prompt"},
     {"chat", fathom::command_chat, "talk to a model in the terminal"},
     {"convert", fathom::command_convert, "Hugging Face directory <-> GGUF file, and to other types"},

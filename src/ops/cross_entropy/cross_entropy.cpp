@@ -46,6 +46,17 @@ void token_entropy(const Tensor& logits, int64_t num_valid, Tensor& entropy) {
   for_rows(logits, [&](int64_t t) { out[t] = row_entropy(logits.row<float>(t), num_valid); });
 }
 
+void token_kl_divergence(const Tensor& p, const Tensor& lse_p, const Tensor& q, const Tensor& lse_q, int64_t num_valid,
+                         Tensor& kl) {
+  check_rows(p, num_valid, kl);
+  check_rows(p, num_valid, lse_p);
+  check_rows(q, num_valid, lse_q);
+  CHECK(p.shape() == q.shape());
+  const float *a = lse_p.data<float>(), *b = lse_q.data<float>();
+  float* out = kl.data<float>();
+  for_rows(p, [&](int64_t t) { out[t] = row_kl_divergence(p.row<float>(t), a[t], q.row<float>(t), b[t], num_valid); });
+}
+
 void token_log_probs(const Tensor& logits, std::span<const int32_t> targets, int64_t num_valid, Tensor& logp, Tensor* lse) {
   check_rows(logits, num_valid, logp);
   if (lse) check_rows(logits, num_valid, *lse);

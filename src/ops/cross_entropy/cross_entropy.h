@@ -19,6 +19,10 @@ void token_log_probs(const Tensor& logits, std::span<const int32_t> targets, int
 // itself where F32, and each row may begin where its row of logits begins where BF16.
 void log_prob_backward(const Tensor& logits, std::span<const int32_t> targets, std::span<const float> coefficient,
                        int64_t num_valid, Tensor& dlogits, Tensor& logp, const Tensor* lse = nullptr);
+// kl[t] = KL(softmax(p[t]) || softmax(q[t])) in nats, [T] F32; lse_p, lse_q [T]: of log_sum_exp or token_log_probs with the
+// same num_valid. p, q [T,V] F32.
+void token_kl_divergence(const Tensor& p, const Tensor& lse_p, const Tensor& q, const Tensor& lse_q, int64_t num_valid,
+                         Tensor& kl);
 // Entropy of softmax(logits[t]) in nats, [T] F32.
 void token_entropy(const Tensor& logits, int64_t num_valid, Tensor& entropy);
 

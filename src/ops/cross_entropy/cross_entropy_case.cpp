@@ -21,6 +21,12 @@ std::vector<OpCase> cross_entropy_cases() {
                          token_entropy(logits, width, h);
                        };
                      }});
+    cases.push_back({case_shape("token_kl_divergence", shape, "f32"), 44 * n, 8 * n, [=] {
+                       return [=, p = case_tensor(shape, DType::kF32, 1), q = case_tensor(shape, DType::kF32, 2),
+                               lse = Tensor::zeros({rows}, DType::kF32), kl = Tensor::empty({rows}, DType::kF32)]() mutable {
+                         token_kl_divergence(p, lse, q, lse, width, kl);
+                       };
+                     }});
     for (DType type : {DType::kF32, DType::kBF16})
       cases.push_back({case_shape("log_prob backward", shape, type == DType::kF32 ? "f32" : "f32 -> bf16"), 28 * n,
                        (4 + static_cast<double>(dtype_bytes(type))) * n, [=] {

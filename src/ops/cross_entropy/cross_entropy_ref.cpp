@@ -33,4 +33,14 @@ std::vector<double> entropy(const std::vector<double>& logits, int64_t width, in
   return h;
 }
 
+std::vector<double> kl_divergence(const std::vector<double>& p, const std::vector<double>& q, int64_t width, int64_t valid) {
+  std::vector<double> kl(p.size() / width);
+  for (size_t t = 0; t < kl.size(); ++t) {
+    const double *x = &p[t * width], *y = &q[t * width];
+    const double a = log_sum_exp(x, valid), b = log_sum_exp(y, valid);
+    for (int64_t i = 0; i < valid; ++i) kl[t] += std::exp(x[i] - a) * ((x[i] - a) - (y[i] - b));
+  }
+  return kl;
+}
+
 }  // namespace fathom::reference

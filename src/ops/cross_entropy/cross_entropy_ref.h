@@ -9,4 +9,6 @@ std::vector<double> log_probs(const std::vector<double>& logits, const std::vect
                               int64_t valid);
 // -sum p log p of each row, in nats.
 std::vector<double> entropy(const std::vector<double>& logits, int64_t width, int64_t valid);
+// sum p (log p - log q) of each row, in nats.
+std::vector<double> kl_divergence(const std::vector<double>& p, const std::vector<double>& q, int64_t width, int64_t valid);
 }  // namespace fathom::reference

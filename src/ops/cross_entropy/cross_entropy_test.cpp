@@ -41,6 +41,20 @@ TEST(CrossEntropy, LogProbsAndEntropyMatchTheFormula) {
     }
 }
 
+TEST(CrossEntropy, DivergenceMatchesTheFormula) {
+  for (int64_t width : {3, 300, 9000})
+    for (int64_t padding : {0, 2}) {
+      const int64_t rows = 6, valid = width - padding;
+      const Tensor p = strided(random_tensor({rows, width}, DType::kF32, width, 3.f)),
+                   q = strided(random_tensor({rows, width}, DType::kF32, width + 1, 3.f));
+      Tensor lse_p = Tensor::empty({rows}, DType::kF32), lse_q = lse_p.clone(), kl = lse_p.clone();
+      log_sum_exp(p, valid, lse_p);
+      log_sum_exp(q, valid, lse_q);
+      token_kl_divergence(p, lse_p, q, lse_q, valid, kl);
+      expect_near(values(kl), reference::kl_divergence(values(p), values(q), width, valid), 5e-5, "KL");  // of size 10
+    }
+}
+
 TEST(CrossEntropy, BackwardMatchesCentralDifferences) {
   const int64_t rows = 5, width = 45, valid = 41;
   const Tensor logits = strided(random_tensor({rows, width}, DType::kF32, 1, 2.f));
@@ -95,9 +109,11 @@ TEST(CrossEntropy, BitsDependOnTheRowAlone) {
   const auto coefficients = some_coefficients(rows);
   expect_same_bits_everywhere([&] {
     Tensor d = Tensor::empty({rows, width}, DType::kF32), logp = Tensor::empty({rows}, DType::kF32),
-           h = Tensor::empty({rows}, DType::kF32);
+           h = Tensor::empty({rows}, DType::kF32), lse = h.clone(), kl = h.clone();
     log_prob_backward(logits, targets, coefficients, width, d, logp);
     token_entropy(logits, width, h);
+    log_sum_exp(logits, width, lse);
+    token_kl_divergence(logits, lse, d, h, width, kl);
     for (int64_t t : {0, 1, 100, 256}) {
       Tensor d_one = Tensor::empty({1, width}, DType::kF32), logp_one = Tensor::empty({1}, DType::kF32);
       log_prob_backward(logits.slice_rows(t, t + 1), std::span(targets).subspan(t, 1), std::span(coefficients).subspan(t, 1),
@@ -105,7 +121,7 @@ TEST(CrossEntropy, BitsDependOnTheRowAlone) {
       EXPECT_EQ(bytes_of(d_one), bytes_of(d.slice_rows(t, t + 1)));
       EXPECT_EQ(bytes_of(logp_one), bytes_of(logp.slice_rows(t, t + 1)));
     }
-    return bytes_of(d) + bytes_of(logp) + bytes_of(h);
+    return bytes_of(d) + bytes_of(logp) + bytes_of(h) + bytes_of(kl);
   });
 }
 
