@@ -122,7 +122,7 @@ void set_random_weights(Parameter& p, WeightPool& pool) {
 
 }  // namespace
 
-std::vector<std::string> named_shapes() { return {"qwen1.5b", "v2lite", "v3mini"}; }
+std::vector<std::string> named_shapes() { return {"qwen1.5b", "v2lite", "v3mini", "qwen-draft"}; }
 
 ModelConfig named_shape(const std::string& name) {
   ModelConfig c;
@@ -133,8 +133,15 @@ ModelConfig named_shape(const std::string& name) {
     c.num_attention_heads = 12, c.num_key_value_heads = 2, c.head_dim = 128;
     return c;
   }
+  if (name == "qwen-draft") {
+    c.model_type = "qwen2";
+    c.vocab_size = 151936, c.hidden_size = 512, c.intermediate_size = 2048, c.num_hidden_layers = 4;
+    c.num_attention_heads = 8, c.num_key_value_heads = 2, c.head_dim = 64;
+    c.tie_word_embeddings = true;
+    return c;
+  }
   if (name != "v2lite" && name != "v3mini")
-    fail_usage("bench", "there is no shape '" + name + "'; there are qwen1.5b, v2lite, v3mini");
+    fail_usage("bench", "there is no shape '" + name + "'; there are qwen1.5b, v2lite, v3mini, qwen-draft");
   const bool lite = name == "v2lite";
   c.model_type = lite ? "deepseek_v2" : "deepseek_v3";
   c.vocab_size = lite ? 102400 : 32000;

@@ -1,7 +1,8 @@
-// Models with random weights, so that a shape can be measured without a checkpoint. Three shapes have names:
+// Models with random weights, so that a shape can be measured without a checkpoint. Four shapes have names:
 //   qwen1.5b  DeepSeek-R1-Distill-Qwen-1.5B: 28 layers, hidden 1536, 12 heads over 2, vocabulary 151,936 (1.78 G parameters)
 //   v2lite    DeepSeek-V2-Lite: 27 layers, hidden 2048, MLA without q_lora, 64 experts top 6 + 2 shared (15.7 G, 2.7 G active)
 //   v3mini    DeepSeek-V3 in small: 16 layers, hidden 1024, MLA, 64 experts top 8 + 1 shared, 8 groups (1.67 G, 0.32 G active)
+//   qwen-draft  a small model of qwen1.5b's vocabulary, to guess for it: 4 layers, hidden 512, 8 heads over 2 (0.09 G, tied)
 #pragma once
 #include <string>
 #include <vector>

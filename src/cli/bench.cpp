@@ -12,6 +12,7 @@
 #include "bench/tokenizer_bench.h"
 #include "bench/train_bench.h"
 #include "cli/bench_infer.h"
+#include "cli/bench_speculate.h"
 #include "cli/command.h"
 #include "data/record.h"
 #include "nn/profile.h"
@@ -158,6 +159,8 @@ int command_bench(int argc, char** argv) {
   add_threads_option(*ops);
   BenchInferCommand infer;
   infer.add(app);
+  BenchSpeculateCommand speculate;
+  speculate.add(app);
   TrainBenchOptions train_options;
   std::string models = "small,medium,dense50m";
   CLI::App* train = app.add_subcommand("train", "one training step: forward, backward, clipping, AdamW");
@@ -183,6 +186,7 @@ int command_bench(int argc, char** argv) {
   add_threads_option(*tokenizer);
   if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
   if (infer.parsed()) return infer.run();
+  if (speculate.parsed()) return speculate.run();
   if (tokenizer->parsed()) return bench_tokenizer(tokenizer_options, json);
   if (profile) profile_enable(true);
   if (train->parsed()) return bench_train(models, train_options, json);

@@ -14,9 +14,7 @@
 #include "base/utf8.h"
 #include "bench/infer_bench.h"
 #include "bench/process_stats.h"
-#include "bench/random_model.h"
-#include "checkpoint/hf_directory.h"
-#include "checkpoint/model_files.h"
+#include "cli/bench_model.h"
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "nn/profile.h"
@@ -25,29 +23,6 @@ namespace fathom {
 namespace {
 
 constexpr double kMiB = 1048576;
-
-// A named shape or a config.json by itself (both with random weights), or a model with its weights.
-struct Source {
-  ModelConfig config;
-  std::optional<ModelFiles> files;
-  Decoder open(const Numerics& numerics, WeightFormat format) const {
-    return files ? load_model(*files, numerics, /*training=*/false) : random_model(config, numerics, format);
-  }
-};
-Source find_model(const std::string& name) {
-  const auto shapes = named_shapes();
-  if (std::find(shapes.begin(), shapes.end(), name) != shapes.end()) return {named_shape(name), std::nullopt};
-  if (!file_exists(name) && !is_directory(name)) {
-    std::string list;
-    for (const std::string& shape : shapes) list += (list.empty() ? "" : ", ") + shape;
-    fail_usage("bench",
-               "there is no '" + printable(name) + "'; give " + list + ", a config.json, a model directory or FILE.gguf");
-  }
-  if (name.ends_with(".json")) return {ModelConfig::from_file(name), std::nullopt};
-  ModelFiles files(name);
-  ModelConfig config = files.config();
-  return {std::move(config), std::move(files)};
-}
 
 Json to_json(const InferBenchRow& r) {
   return {{"test", r.decode ? "decode" : "prefill"},
@@ -124,7 +99,7 @@ int BenchInferCommand::run() const {
   numerics.compute = dtype_ == "f32" ? Compute::kF32 : Compute::kBF16;
   numerics.mla = mla_ == "absorbed" ? MlaFormula::kAbsorbed : MlaFormula::kExpanded;
   numerics.cache = *kv_type_from_name(cache_type_);
-  const Source source = find_model(model_);
+  const BenchModel source = find_bench_model(model_);
   const std::optional<WeightFormat> format = weight_format_from_name(weights_);
   if (!format) fail_usage("bench", "--weights '" + printable(weights_) + "' is none of " + weight_format_names());
   if (source.files && *format != WeightFormat::kPlain)

@@ -211,13 +211,13 @@ int command_chat(int argc, char** argv) {
   app.footer("From a pipe every line is a message: echo \"2+2?\" | fathom chat DIR");
   ModelOptions options;
   SamplingOptions sampling;
-  SpeculationOptions speculation;
+  SpeculationOptions speculation_options;
   std::string system;
   int64_t max_tokens = 4096;
   bool no_think = false;
   options.add(app);
   sampling.add(app);
-  speculation.add(app);
+  speculation_options.add(app);
   app.add_option("--system", system, "system message");
   app.add_flag("--no-think", no_think, "answer at once: the template is told enable_thinking=false");
   app.add_option("--max-tokens", max_tokens, "tokens of an answer at most")
@@ -233,7 +233,7 @@ int command_chat(int argc, char** argv) {
   if (first_invalid_utf8(system) >= 0) fail_usage("chat", "--system is not UTF-8");
   ChatTemplate check(*tokenizer);  // whether the model can hold a conversation, before the weights are read
   const auto resolved = sampling.resolve(files, tokenizer);
-  const SpeculationConfig speculate = speculation.resolve();
+  Speculation speculation(speculation_options, config, tokenizer);
   Decoder model = load_model(files, options.numerics(config), /*training=*/false);
   Chat::Options chat_options;
   chat_options.sampling = resolved;
@@ -242,7 +242,8 @@ int command_chat(int argc, char** argv) {
   chat_options.max_positions = options.max_positions(config);
   chat_options.system = system;
   chat_options.think = !no_think;
-  chat_options.speculation = speculate;
+  speculation.load(model.numerics());
+  chat_options.speculation = speculation.config;
   Chat chat(model, *tokenizer, chat_options);
   ChatScreen screen;
   const auto counts = config.count_parameters();

@@ -79,7 +79,7 @@ int command_generate(int argc, char** argv) {
   ModelOptions options;
   PromptOptions prompt_options;
   SamplingOptions sampling;
-  SpeculationOptions speculation;
+  SpeculationOptions speculation_options;
   int64_t max_tokens = 256, n = 1;
   bool ignore_eos = false, show_special = false, json = false;
   options.add(app);
@@ -93,7 +93,7 @@ int command_generate(int argc, char** argv) {
   app.add_option("--n", n, "completions of the same prompt, which is computed once")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
-  speculation.add(app);
+  speculation_options.add(app);
   app.add_flag("--show-special", show_special, "print special tokens too");
   app.add_flag(
       "--json", json,
@@ -107,7 +107,7 @@ int command_generate(int argc, char** argv) {
   const std::vector<int32_t> prompt = prompt_options.read(config, tokenizer, room);
   auto [params, stop_ids] = sampling.resolve(files, tokenizer);
   if (ignore_eos) stop_ids.clear();
-  const SpeculationConfig speculate = speculation.resolve();
+  Speculation speculation(speculation_options, config, tokenizer);
   const int64_t left = room - static_cast<int64_t>(prompt.size());
   if (left < 1)
     fail_usage("generate", "the prompt fills all " + std::to_string(room) +
@@ -120,10 +120,11 @@ int command_generate(int argc, char** argv) {
   }
   LoadTimes load;
   Decoder model = load_model(files, options.numerics(config), /*training=*/false, &load);
+  speculation.load(model.numerics());
   EngineConfig engine_options = engine_config(model, static_cast<int64_t>(prompt.size()) + max_tokens, n);
   // Text in, text out: padding of the vocabulary is not drawn. Ids in: the model alone decides.
   if (!prompt_options.has_ids) engine_options.num_valid = num_valid_tokens(config, tokenizer ? &*tokenizer : nullptr);
-  engine_options.speculation = speculate;
+  engine_options.speculation = speculation.config;
   Engine engine(model, engine_options);
 
   const bool stream = !json && n == 1;
@@ -181,7 +182,7 @@ int command_generate(int argc, char** argv) {
     result["seconds"] = timing.end - timing.start;
     result["first_token_seconds"] = timing.tokens > 0 ? timing.first - timing.start : 0;
     result["seed"] = sampling.seed;
-    result["speculation"] = speculation_json(speculate, engine.stats());
+    result["speculation"] = speculation_json(speculation.config, engine.stats());
     result["numerics"] = model.numerics().identity();
     std::printf("%s\n", result.dump().c_str());
   } else if (stream) {
@@ -205,7 +206,7 @@ int command_generate(int argc, char** argv) {
     std::snprintf(line, sizeof line, "loaded in %.2f s; %lld tokens, %.1f tokens/s; prompt of %zu tokens in %.2f s",
                   load.seconds, static_cast<long long>(timing.tokens), timing.tokens_per_second(), prompt.size(),
                   timing.tokens > 0 ? timing.first - timing.start : 0.0);
-    log_info(line + speculation_text(speculate, engine.stats()));
+    log_info(line + speculation_text(speculation.config, engine.stats()));
   }
   return stop_requested() ? 1 : 0;
 }

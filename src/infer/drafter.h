@@ -1,6 +1,6 @@
 // Who guesses the next tokens of decoding sequences. A guess never changes what a request gives, only how many steps it takes:
 // the model draws every token with that position's own random number, and the guess counts where it is equal. So a drafter
-// draws its guess with the same number (Sequence::uniform), from its own distribution.
+// draws its guess with the same number (Sequence::uniform), from its own distribution (infer/draw_drafts.h).
 #pragma once
 #include <cstdint>
 #include <span>
@@ -38,10 +38,5 @@ class Drafter {
   // Bytes of weights that one more guess of one sequence reads, the cache left out: for benchmarks.
   virtual int64_t bytes_per_draft() const { return 0; }
 };
-
-// A guess: drawn from row [V] F32 as the model would draw generated token n of the sequence.
-inline int32_t draw_draft(std::span<const float> logits, int64_t num_valid, const Sequence& sequence, int64_t n) {
-  return sample_token(logits, num_valid, sequence.request.sampling, sequence.uniform(n)).id;
-}
 
 }  // namespace fathom

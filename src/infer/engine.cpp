@@ -9,6 +9,8 @@
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "infer/draft_depth.h"
+#include "infer/model_drafter.h"
+#include "infer/mtp_drafter.h"
 #include "infer/ngram_drafter.h"
 #include "infer/scheduler.h"
 #include "nn/profile.h"
@@ -18,20 +20,38 @@ namespace {
 
 constexpr int64_t kLogitsBytes = int64_t{64} << 20;  // of one chunk of sampled rows: a vocabulary of 129,280 fits 129 rows
 
+// The MTP module's keys and values stand behind the model's.
+int cache_layers(const Decoder& model, const EngineConfig& config) {
+  return model.num_cache_layers() + (config.speculation.kind == SpeculationConfig::Kind::kMtp);
+}
+
 int64_t cache_blocks(const Decoder& model, const EngineConfig& config) {
   if (config.cache_blocks > 0) return config.cache_blocks;
-  const int64_t block_bytes = model.num_cache_layers() * kKeyBlock * model.cache_row_bytes();
+  const int64_t block_bytes = cache_layers(model, config) * kKeyBlock * model.cache_row_bytes();
   return std::max<int64_t>(1, config.cache_bytes / std::max<int64_t>(1, block_bytes));
 }
 
 constexpr int64_t kAutomaticDraft = 8;  // guesses at most where the number is not given
 
-std::unique_ptr<Drafter> make_drafter(const SpeculationConfig& config) {
+std::unique_ptr<Drafter> make_drafter(Decoder& model, const SpeculationConfig& config, KvCache& cache, int64_t num_valid) {
   if (config.draft_tokens < 0 || config.draft_tokens > kMaxDraft)
     fail_usage("infer", std::to_string(config.draft_tokens) + " draft tokens; from 1 to " + std::to_string(kMaxDraft) +
                             " can be, or 0: as many as pay");
   std::unique_ptr<Drafter> drafter;
-  if (config.kind == SpeculationConfig::Kind::kNgram) drafter = std::make_unique<NgramDrafter>();
+  switch (config.kind) {
+    case SpeculationConfig::Kind::kOff:
+      break;
+    case SpeculationConfig::Kind::kNgram:
+      drafter = std::make_unique<NgramDrafter>();
+      break;
+    case SpeculationConfig::Kind::kMtp:
+      drafter = std::make_unique<MtpDrafter>(model, cache, num_valid);
+      break;
+    case SpeculationConfig::Kind::kModel:
+      CHECK(config.draft_model);
+      drafter = std::make_unique<ModelDrafter>(*config.draft_model, cache.num_blocks(), num_valid);
+      break;
+  }
   return config.wrap ? config.wrap(std::move(drafter)) : std::move(drafter);
 }
 
@@ -42,10 +62,10 @@ struct Engine::Impl {
       : model(decoder),
         config(c),
         num_valid(c.num_valid > 0 ? std::min(c.num_valid, decoder.config().vocab_size) : decoder.config().vocab_size),
-        cache(decoder.num_cache_layers(), decoder.cache_row_bytes(), cache_blocks(decoder, c)),
+        cache(cache_layers(decoder, c), decoder.cache_row_bytes(), cache_blocks(decoder, c)),
         blocks(cache.num_blocks(), c.prefix_sharing),
         scheduler(blocks, c.max_rows, c.max_sequences),
-        drafter(make_drafter(c.speculation)),
+        drafter(make_drafter(decoder, c.speculation, cache, num_valid)),
         depth(c.speculation.draft_tokens > 0 ? c.speculation.draft_tokens : kAutomaticDraft, c.speculation.draft_tokens == 0) {
     view.cache = &cache;
   }
@@ -219,6 +239,7 @@ void Engine::Impl::draft(StepPlan& plan) {
   const double seconds = now_seconds() - begin;
   depth.record_draft(deepest, seconds);
   stats.draft_seconds += seconds;
+  stats.draft_bytes += deepest * drafter->bytes_per_draft();
   for (StepPlan::Rows& rows : plan.rows) {
     if (rows.num_draft == 0) continue;
     const int64_t made = static_cast<int64_t>(rows.sequence->draft.size());

@@ -17,9 +17,10 @@ namespace fathom {
 // Speculative decoding: a drafter guesses tokens, the step computes their rows too, and those that are what the model draws
 // anyway count. Text and log-probabilities are the same bits with it and without.
 struct SpeculationConfig {
-  enum class Kind : uint8_t { kOff, kNgram };
+  enum class Kind : uint8_t { kOff, kNgram, kMtp, kModel };  // off; prompt look-up; the model's MTP module; a draft model
   Kind kind = Kind::kOff;
-  int64_t draft_tokens = 0;  // guesses of a sequence in a step, up to kMaxDraft; 0: as many as pay (infer/draft_depth.h)
+  int64_t draft_tokens = 0;        // guesses of a sequence in a step, up to kMaxDraft; 0: as many as pay (infer/draft_depth.h)
+  Decoder* draft_model = nullptr;  // of kModel; outlives the engine
   // For benchmarks and tests: puts a drafter around the configured one (null where kind is kOff).
   std::function<std::unique_ptr<Drafter>(std::unique_ptr<Drafter>)> wrap;
   bool on() const { return kind != Kind::kOff || wrap; }
@@ -41,6 +42,7 @@ struct EngineStats {
   int64_t draft_rows = 0;                        // rows for guesses; decode_rows does not hold them
   std::array<int64_t, kMaxDraft> drafted = {};   // guesses that were judged, by position behind the last token: all before
   std::array<int64_t, kMaxDraft> accepted = {};  // were right; and how many of them were right themselves
+  int64_t draft_bytes = 0;                       // of weights that the drafter read, counted for one sequence a round
   double draft_seconds = 0;                      // in the drafter
 };
 

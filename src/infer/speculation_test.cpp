@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <string>
@@ -11,6 +12,7 @@
 #include "base/thread_pool.h"
 #include "infer/engine_testing.h"
 #include "infer/forced_drafter.h"
+#include "infer/model_drafter.h"
 #include "infer/ngram_drafter.h"
 
 namespace fathom {
@@ -18,26 +20,47 @@ namespace {
 
 using Kind = SpeculationConfig::Kind;
 
-// The models that the schedules run on.
+ModelConfig tiny_with_mtp() {
+  ModelConfig c = tiny_deepseek();
+  c.num_nextn_predict_layers = 1;
+  return c;
+}
+// Of the same vocabulary as the others: guesses for them.
+ModelConfig tiny_draft() {
+  ModelConfig c = tiny_qwen();
+  c.num_hidden_layers = 1;
+  return c;
+}
+
+// The models that the schedules run on, and their draft models. That of "qwen2 bf16" is a twin of its target: its guesses come
+// true, also where they are drawn.
 struct TestModel {
   std::string name;
-  Decoder model;
+  Decoder model, draft;
 };
 std::vector<TestModel> test_models() {
+  const Numerics bf16{Compute::kBF16, MlaFormula::kExpanded};
   std::vector<TestModel> models;
-  models.push_back({"deepseek f32 expanded", packed_model(tiny_deepseek(), {Compute::kF32, MlaFormula::kExpanded})});
-  models.push_back({"deepseek bf16 absorbed", packed_model(tiny_deepseek(), {Compute::kBF16, MlaFormula::kAbsorbed})});
-  models.push_back({"qwen2 bf16", packed_model(tiny_qwen(), {Compute::kBF16, MlaFormula::kExpanded})});
+  models.push_back({"deepseek f32 expanded", packed_model(tiny_with_mtp(), {Compute::kF32, MlaFormula::kExpanded}),
+                    packed_model(tiny_draft(), bf16)});
+  models.push_back({"deepseek bf16 absorbed", packed_model(tiny_with_mtp(), {Compute::kBF16, MlaFormula::kAbsorbed}),
+                    packed_model(tiny_draft(), bf16)});
+  models.push_back({"qwen2 bf16", packed_model(tiny_qwen(), bf16), packed_model(tiny_qwen(), bf16)});
   return models;
 }
 
-enum class Guesser { kNgram, kForced, kForcedOverNgram, kCount };
+// The first three guess themselves; over the last three lies one that knows the truth and errs at times.
+enum class Guesser { kNgram, kMtp, kModel, kForced, kForcedOverMtp, kForcedOverModel, kCount };
 
-SpeculationConfig speculation(Guesser guesser, const KnownTokens& known, double acceptance, int64_t draft_tokens) {
+SpeculationConfig speculation(Guesser guesser, const KnownTokens& known, double acceptance, int64_t draft_tokens,
+                              Decoder* draft_model = nullptr) {
   SpeculationConfig config;
   config.draft_tokens = draft_tokens;
-  if (guesser == Guesser::kNgram || guesser == Guesser::kForcedOverNgram) config.kind = Kind::kNgram;
-  if (guesser == Guesser::kForced || guesser == Guesser::kForcedOverNgram)
+  config.draft_model = draft_model;
+  if (guesser == Guesser::kNgram) config.kind = Kind::kNgram;
+  if (guesser == Guesser::kMtp || guesser == Guesser::kForcedOverMtp) config.kind = Kind::kMtp;
+  if (guesser == Guesser::kModel || guesser == Guesser::kForcedOverModel) config.kind = Kind::kModel;
+  if (guesser >= Guesser::kForced)
     config.wrap = [&known, acceptance](std::unique_ptr<Drafter> inner) -> std::unique_ptr<Drafter> {
       return std::make_unique<ForcedDrafter>(std::move(inner), known, acceptance, 131, 5);
     };
@@ -88,6 +111,7 @@ TEST_F(Speculation, RandomSchedulesGiveEachRequestTheBitsThatItGetsAlone) {
   std::vector<TestModel> models = test_models();
   const int64_t wanted = wanted_steps();
   int64_t steps = 0, accepted = 0, drafted = 0, preemptions = 0, hits = 0, cancelled = 0, schedules = 0, rejected = 0;
+  std::array<int64_t, static_cast<size_t>(Guesser::kCount)> by_guesser{};
   for (uint64_t seed = 0; steps < wanted; ++seed, ++schedules) {
     Rng rng(seed, RngStream::kTest, 21);
     TestModel& m = models[rng.next_below(models.size())];
@@ -107,7 +131,9 @@ TEST_F(Speculation, RandomSchedulesGiveEachRequestTheBitsThatItGetsAlone) {
         r.stop_ids.clear();
       }
     }
-    const Guesser guesser = static_cast<Guesser>(rng.next_below(static_cast<uint64_t>(Guesser::kCount)));
+    Guesser guesser = static_cast<Guesser>(rng.next_below(static_cast<uint64_t>(Guesser::kCount)));
+    if (!m.model.has_mtp() && guesser == Guesser::kMtp) guesser = Guesser::kModel;
+    if (!m.model.has_mtp() && guesser == Guesser::kForcedOverMtp) guesser = Guesser::kForcedOverModel;
     const int64_t depth = static_cast<int64_t>(rng.next_below(kMaxDraft + 1));
     SCOPED_TRACE("schedule " + std::to_string(seed) + ", " + m.name + ", guesser " + std::to_string(static_cast<int>(guesser)) +
                  ", depth " + std::to_string(depth));
@@ -119,7 +145,7 @@ TEST_F(Speculation, RandomSchedulesGiveEachRequestTheBitsThatItGetsAlone) {
       known[request.sequence] = expected.back().ids;
     }
     set_num_threads(1 + static_cast<int>(rng.next_below(2)));
-    config.speculation = speculation(guesser, known, rng.next_float(), depth);
+    config.speculation = speculation(guesser, known, rng.next_float(), depth, &m.draft);
     Engine engine(m.model, config);
     // They arrive over time; some are cancelled, from a callback (in the middle of a step) or between steps.
     std::vector<uint64_t> ids(requests.size());
@@ -161,6 +187,7 @@ TEST_F(Speculation, RandomSchedulesGiveEachRequestTheBitsThatItGetsAlone) {
     int64_t judged = 0, right = 0;
     for (int64_t j = 0; j < kMaxDraft; ++j) judged += stats.drafted[j], right += stats.accepted[j];
     EXPECT_LE(judged, stats.draft_rows);
+    by_guesser[static_cast<size_t>(guesser)] += right;
     accepted += right;
     drafted += judged;
     rejected += judged - right;
@@ -172,9 +199,10 @@ TEST_F(Speculation, RandomSchedulesGiveEachRequestTheBitsThatItGetsAlone) {
       static_cast<long long>(accepted), static_cast<long long>(preemptions), static_cast<long long>(hits),
       static_cast<long long>(cancelled));
   RecordProperty("engine_steps", std::to_string(steps));
-  if (wanted < 5000) return;
+  if (wanted < 10000) return;
   EXPECT_GT(accepted, 2000);  // the test reached what it is about
   EXPECT_GT(rejected, 1000);
+  for (const int64_t right : by_guesser) EXPECT_GT(right, 20);
   EXPECT_GT(preemptions, 10);
   EXPECT_GT(hits, 1000);
   EXPECT_GT(cancelled, 100);
@@ -258,6 +286,88 @@ TEST_F(Speculation, SampledTokensFollowThePlainDistribution) {
   EXPECT_LT(stats.accepted[0], stats.drafted[0]);
 }
 
+// A sequence at a time, no sharing: what the module computes through its cache, piece by piece, are the bits of one pass over
+// the whole sequence, greedy.
+TEST_F(Speculation, TheMtpModuleGuessesWhatItsLogitsSay) {
+  for (const Numerics numerics :
+       {Numerics{Compute::kF32, MlaFormula::kExpanded}, Numerics{Compute::kBF16, MlaFormula::kAbsorbed}}) {
+    Decoder model = packed_model(tiny_with_mtp(), numerics);
+    Request request;
+    for (int32_t t = 0; t < 90; ++t) request.prompt.push_back(t * 37 % 131);
+    request.max_tokens = 150;
+    request.sampling.temperature = 0;
+    const Completion plain = alone(model, request);
+    std::vector<int32_t> tokens = request.prompt;
+    tokens.insert(tokens.end(), plain.ids.begin(), plain.ids.end());
+    Batch batch;
+    batch.add(tokens);
+    const Tensor logits = model.mtp_logits(batch, model.forward(batch, nullptr));
+    int64_t right = 0, guesses = 0;  // of one guess a step: which steps there are depends on what came true
+    for (size_t at = request.prompt.size(); at + 2 < tokens.size(); ++at, ++guesses) {  // the last token has no guess
+      const float* row = logits.row<float>(static_cast<int64_t>(at) - 1);
+      if (std::max_element(row, row + 131) - row == tokens[at + 1]) ++right, ++at;
+    }
+    EngineConfig config;
+    config.cache_blocks = 8;
+    config.max_rows = 40;  // the prompt in pieces
+    config.speculation = speculation(Guesser::kMtp, {}, 0, 1);
+    Engine engine(model, config);
+    expect_same(engine.generate({request})[0], plain);
+    EXPECT_EQ(engine.stats().drafted[0], guesses);
+    EXPECT_EQ(engine.stats().accepted[0], right);
+  }
+}
+
+TEST_F(Speculation, ATwinAsDraftModelIsAlwaysRight) {
+  set_num_threads(2);
+  TestModel m = std::move(test_models()[2]);
+  std::vector<Request> requests(12);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].prompt = {1, 2, static_cast<int32_t>(i % 3)};
+    requests[i].prompt.resize(3 + 17 * (i % 5), 9);
+    requests[i].max_tokens = 40;
+    requests[i].sequence = i;
+    requests[i].sampling.temperature = i % 2 == 0 ? 1.f : 0.f;
+  }
+  EngineConfig config;
+  config.cache_blocks = 100;
+  config.speculation = speculation(Guesser::kModel, {}, 0, 3, &m.draft);
+  Engine engine(m.model, config);
+  const auto completions = engine.generate(requests);
+  for (size_t i = 0; i < requests.size(); ++i) expect_same(completions[i], alone(m.model, requests[i]));
+  for (size_t j = 0; j < 3; ++j) {
+    EXPECT_GT(engine.stats().drafted[j], 50);
+    EXPECT_EQ(engine.stats().accepted[j], engine.stats().drafted[j]);
+  }
+}
+
+TEST_F(Speculation, ADraftModelReturnsItsBlocksAndMakesRoom) {
+  Decoder model = packed_model(tiny_draft(), {Compute::kF32, MlaFormula::kExpanded});
+  ModelDrafter drafter(model, /*num_blocks=*/2, 131);
+  Sequence a, b, c;
+  a.id = 1, b.id = 2, c.id = 3;
+  a.tokens.assign(100, 5);
+  b.tokens.assign(10, 6);
+  c.tokens.assign(150, 7);
+  const auto guess = [&](Sequence& s) {
+    s.draft.clear();
+    const DraftJob job{&s, 2};
+    drafter.draft({&job, 1});
+    return s.draft.size();
+  };
+  EXPECT_EQ(guess(a), 2u);
+  EXPECT_EQ(drafter.num_used_blocks(), 2);
+  EXPECT_EQ(guess(b), 2u);  // a's places
+  EXPECT_EQ(drafter.num_used_blocks(), 1);
+  EXPECT_EQ(guess(c), 0u);  // does not fit at all
+  EXPECT_EQ(guess(a), 2u);
+  drafter.forget(a);
+  drafter.forget(b);
+  drafter.forget(c);
+  EXPECT_EQ(drafter.num_used_blocks(), 0);
+  EXPECT_THROW(ModelDrafter(model, 2, 132), Error);
+}
+
 TEST_F(Speculation, RightGuessesSaveSteps) {
   Decoder model = packed_model(tiny_deepseek(), {Compute::kF32, MlaFormula::kExpanded});
   Request request;
@@ -304,40 +414,43 @@ TEST_F(Speculation, AStopTokenAmongRightGuessesEndsTheRequest) {
 // Hundreds of requests come, fork and go; at the end no block is held, whatever was guessed.
 TEST_F(Speculation, ASoakOfForksAndCancellationsReturnsEveryBlock) {
   set_num_threads(2);
-  Decoder model = packed_model(tiny_deepseek(), {Compute::kBF16, MlaFormula::kAbsorbed});
-  EngineConfig config;
-  config.cache_blocks = 40;
-  config.max_sequences = 24;
-  config.speculation = speculation(Guesser::kNgram, {}, 0, 4);
-  Engine engine(model, config);
-  Rng rng(31, RngStream::kTest);
-  std::vector<uint64_t> open;
-  int64_t finished = 0;
-  for (int round = 0; round < 150; ++round) {
-    Request r;
-    for (uint64_t n = 1 + rng.next_below(130); n-- > 0;) r.prompt.push_back(static_cast<int32_t>(rng.next_below(5)));
-    for (uint64_t i = 0, group = 1 + rng.next_below(6); i < group; ++i) {
-      r.max_tokens = 1 + static_cast<int64_t>(rng.next_below(60));
-      r.sequence = static_cast<uint64_t>(round) * 8 + i;
-      r.sampling.temperature = i == 0 ? 0.f : 0.5f;
-      open.push_back(engine.submit(r));
+  Decoder model = packed_model(tiny_with_mtp(), {Compute::kBF16, MlaFormula::kAbsorbed});
+  for (const Guesser guesser : {Guesser::kNgram, Guesser::kMtp}) {
+    SCOPED_TRACE(static_cast<int>(guesser));
+    EngineConfig config;
+    config.cache_blocks = 40;
+    config.max_sequences = 24;
+    config.speculation = speculation(guesser, {}, 0, 4);
+    Engine engine(model, config);
+    Rng rng(31, RngStream::kTest);
+    std::vector<uint64_t> open;
+    int64_t finished = 0;
+    for (int round = 0; round < 150; ++round) {
+      Request r;
+      for (uint64_t n = 1 + rng.next_below(130); n-- > 0;) r.prompt.push_back(static_cast<int32_t>(rng.next_below(5)));
+      for (uint64_t i = 0, group = 1 + rng.next_below(6); i < group; ++i) {
+        r.max_tokens = 1 + static_cast<int64_t>(rng.next_below(60));
+        r.sequence = static_cast<uint64_t>(round) * 8 + i;
+        r.sampling.temperature = i == 0 ? 0.f : 0.5f;
+        open.push_back(engine.submit(r));
+      }
+      for (uint64_t n = rng.next_below(12); n-- > 0;) engine.step();
+      for (uint64_t n = rng.next_below(4); n-- > 0 && !open.empty();) engine.cancel(open[rng.next_below(open.size())]);
+      std::erase_if(open, [&](uint64_t id) {
+        if (!engine.finished(id)) return false;
+        engine.take(id);
+        ++finished;
+        return true;
+      });
     }
-    for (uint64_t n = rng.next_below(12); n-- > 0;) engine.step();
-    for (uint64_t n = rng.next_below(4); n-- > 0 && !open.empty();) engine.cancel(open[rng.next_below(open.size())]);
-    std::erase_if(open, [&](uint64_t id) {
-      if (!engine.finished(id)) return false;
-      engine.take(id);
-      ++finished;
-      return true;
-    });
+    while (engine.step()) {
+    }
+    for (const uint64_t id : open) engine.take(id), ++finished;
+    EXPECT_EQ(engine.num_used_blocks(), 0);
+    EXPECT_GT(finished, 300);
+    EXPECT_GT(engine.stats().accepted[0], guesser == Guesser::kNgram ? 100 : 10);
+    EXPECT_GT(engine.stats().prefix_hit_rows, 1000);
   }
-  while (engine.step()) {
-  }
-  for (const uint64_t id : open) engine.take(id), ++finished;
-  EXPECT_EQ(engine.num_used_blocks(), 0);
-  EXPECT_GT(finished, 300);
-  EXPECT_GT(engine.stats().accepted[0], 100);
-  EXPECT_GT(engine.stats().prefix_hit_rows, 1000);
 }
 
 TEST_F(Speculation, PromptLookUpFindsTheLongestLatestMatch) {
@@ -359,7 +472,7 @@ TEST_F(Speculation, PromptLookUpFindsTheLongestLatestMatch) {
   EXPECT_EQ(guess({1}, 3), (Ids{}));
 }
 
-TEST_F(Speculation, RefusesMoreGuessesThanCanBe) {
+TEST_F(Speculation, RefusesWhatCannotBe) {
   Decoder model = packed_model(tiny_qwen(), {Compute::kF32, MlaFormula::kExpanded});
   EngineConfig config;
   config.cache_blocks = 8;
@@ -368,6 +481,9 @@ TEST_F(Speculation, RefusesMoreGuessesThanCanBe) {
   EXPECT_THROW(Engine(model, config), Error);
   config.speculation.draft_tokens = -1;
   EXPECT_THROW(Engine(model, config), Error);
+  config.speculation.draft_tokens = 1;
+  config.speculation.kind = Kind::kMtp;
+  EXPECT_THROW(Engine(model, config), Error);  // has no MTP module
 }
 
 }  // namespace

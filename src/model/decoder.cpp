@@ -70,7 +70,7 @@ Decoder::Impl::Impl(ModelConfig model_config, Numerics run_numerics) : config(st
   if (config.num_nextn_predict_layers > 0) {
     const int64_t layer = config.num_hidden_layers;
     mtp = std::make_unique<MtpHead>("model.layers." + std::to_string(layer), config.hidden_size, config.rms_norm_eps,
-                                    make_block(config, layer));
+                                    make_block(config, layer), static_cast<int>(layer));
   }
   const auto add_load = [this](Block& block) {
     if (Moe* moe = block.moe()) loads.push_back({block.prefix(), moe->load_counts(), moe->correction_bias()});
@@ -185,6 +185,7 @@ void Decoder::drop_values_after_prepack() {
   if (impl_->head) impl_->head->drop_values();
 }
 
+bool Decoder::has_mtp() const { return impl_->mtp != nullptr; }
 int Decoder::num_cache_layers() const { return static_cast<int>(impl_->blocks.size()); }
 int64_t Decoder::cache_row_width() const {
   return impl_->blocks[0]->attention().cache_layout(impl_->numerics.mla, KvType::kPlain).row_width;
@@ -208,10 +209,15 @@ void Decoder::update_bias(float speed) {
     if (load.bias) update_expert_bias(load.counts, speed, *load.bias);
 }
 
+int64_t Decoder::Impl::head_bytes() const {
+  return head ? head->weight_bytes() : packed_tied_head.defined() ? packed_tied_head.bytes() : embedding->table.value.bytes();
+}
+int64_t Decoder::mtp_weight_bytes_per_token() const {
+  CHECK(impl_->mtp);
+  return impl_->mtp->weight_bytes() + impl_->head_bytes();
+}
 int64_t Decoder::weight_bytes_per_token() const {
-  int64_t bytes = impl_->head                         ? impl_->head->weight_bytes()
-                  : impl_->packed_tied_head.defined() ? impl_->packed_tied_head.bytes()
-                                                      : impl_->embedding->table.value.bytes();
+  int64_t bytes = impl_->head_bytes();
   for (const auto& block : impl_->blocks) bytes += block->weight_bytes();
   return bytes;
 }

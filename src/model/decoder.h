@@ -81,8 +81,14 @@ class Decoder {
     std::vector<int> moe_layers;
   };
   void set_probe(Probe* probe);
+  void set_expert_reads(ExpertReads* reads);  // null: not counted; else every forward() adds (the MTP module's do not)
   // MTP: logits of row i (0..n-2 of each segment) for token i+2, [T, V] (last row of a segment: zeros).
   Tensor mtp_logits(const Batch& batch, const Tensor& hidden);
+  // The same for drafts, with a cache of num_cache_layers() + 1 layers, of which the module has the last. Row i joins hidden
+  // row i, the state of position positions[i], with ids[i], the token behind it. Returns [T, d] for logits(), and for another
+  // round.
+  bool has_mtp() const;
+  Tensor mtp_forward(const Batch& batch, const Tensor& hidden, KvView* cache);
 
   // Cache geometry of this config and numerics.
   int num_cache_layers() const;
@@ -111,6 +117,7 @@ class Decoder {
   // Bytes of weights that decoding one token reads, head included: in the form that is computed on (packed or not). Norms and
   // the token's row of the table, a millionth of it, are left out.
   int64_t weight_bytes_per_token() const;
+  int64_t mtp_weight_bytes_per_token() const;  // the module's and the head's
 
  private:
   struct Impl;

@@ -48,6 +48,7 @@ Tensor Decoder::forward(const Batch& batch, KvView* cache) {
   impl_->check_batch(batch);
   ProfileScope scope("forward");
   ForwardContext c = impl_->context(batch, cache);
+  c.reads = impl_->reads;
   RouterProbe router;
   if (impl_->probe) {
     *impl_->probe = Probe();
@@ -65,6 +66,7 @@ Tensor Decoder::forward(const Batch& batch, KvView* cache) {
 }
 
 void Decoder::set_probe(Probe* probe) { impl_->probe = probe; }
+void Decoder::set_expert_reads(ExpertReads* reads) { impl_->reads = reads; }
 
 void Decoder::Impl::head_forward(const Tensor& hidden, Tensor& logits) {
   ProfileScope scope("forward.head");
@@ -97,6 +99,14 @@ Tensor Decoder::mtp_logits(const Batch& batch, const Tensor& hidden) {
   for (int64_t i = 0; i < rows.count(); ++i)
     all.slice_rows(rows.main[i], rows.main[i] + 1).copy_from(predicted.slice_rows(i, i + 1));
   return all;
+}
+
+Tensor Decoder::mtp_forward(const Batch& batch, const Tensor& hidden, KvView* cache) {
+  CHECK(impl_->mtp && cache);
+  CHECK_EQ(hidden.rows(), batch.num_rows());
+  impl_->check_batch(batch);
+  const MtpRows rows = MtpRows::all(batch);
+  return impl_->mtp->forward(impl_->context(rows.batch, cache), rows, *impl_->embedding, hidden, nullptr);
 }
 
 std::vector<float> Decoder::token_log_probs(const Batch& batch, std::span<const int32_t> targets) {

@@ -26,6 +26,7 @@ struct Decoder::Impl {
   void check_batch(const Batch& batch) const;
   Tensor forward(const ForwardContext& context, Saved* saved);  // hidden after the final norm
   Parameter& head_weight() { return head ? head->weight : embedding->table; }
+  int64_t head_bytes() const;
   void head_forward(const Tensor& hidden, Tensor& logits);
   // Rows of logits at a time, so that a chunk stays near 16 MiB.
   int64_t logits_rows() const;
@@ -48,6 +49,7 @@ struct Decoder::Impl {
   PackedMatrix packed_tied_head;
   bool prepacked = false;
   Probe* probe = nullptr;
+  ExpertReads* reads = nullptr;
   std::vector<LayerLoad> loads;
 };
 

@@ -22,6 +22,12 @@ struct RouterProbe {
   std::vector<Tensor> expert_ids, expert_weights, router_logits;
 };
 
+// What forwards read of the routed experts' weights, summed over layers: what more rows cost in a model with experts.
+struct ExpertReads {
+  int64_t experts = 0;  // that had rows
+  int64_t bytes = 0;
+};
+
 // Present in training forwards: loads are counted, the balance loss joins the backward.
 struct TrainingTerms {
   float balance_alpha = 0, balance_scale = 1;
@@ -39,6 +45,7 @@ struct ForwardContext {
 
   RouterProbe* probe = nullptr;
   TrainingTerms* training = nullptr;
+  ExpertReads* reads = nullptr;
 
   DType activation() const { return compute_dtype(compute); }
   int64_t rows() const { return batch->num_rows(); }

@@ -39,6 +39,16 @@ Tensor Moe::forward(const ForwardContext& context, const NormedRows& in, MoeSave
     return ProfileWork{2 * expert * static_cast<double>(dispatch.rows.size()), bytes};
   };
   Dispatch dispatch = make_dispatch(choice.ids, static_cast<int>(experts()));
+  if (context.reads) {
+    const auto bytes = [&](const Parameter& bank, const std::vector<PackedMatrix>& packed, size_t e) {
+      return packed.empty() ? bank.value.bytes() / experts() : packed[e].bytes();
+    };
+    for (size_t e = 0; e < static_cast<size_t>(experts()); ++e) {
+      if (dispatch.offsets[e + 1] == dispatch.offsets[e]) continue;
+      ++context.reads->experts;
+      context.reads->bytes += bytes(gate_up_, packed_gate_up_, e) + bytes(down_, packed_down_, e);
+    }
+  }
   const int64_t routed_rows = rows * dispatch.top_k;
   const Tensor scale = dispatch_weights(dispatch, choice.weights);
   Tensor gate_up = Tensor::empty({routed_rows, 2 * intermediate()}, activation);

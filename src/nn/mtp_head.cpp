@@ -14,13 +14,21 @@ MtpRows::MtpRows(const Batch& from) {
   }
 }
 
-MtpHead::MtpHead(const std::string& prefix, int64_t hidden, double norm_eps, std::unique_ptr<Block> block)
+MtpRows MtpRows::all(const Batch& next) {
+  MtpRows rows;
+  rows.batch = next;
+  for (int64_t t = 0; t < next.num_rows(); ++t) rows.main.push_back(static_cast<int32_t>(t));
+  return rows;
+}
+
+MtpHead::MtpHead(const std::string& prefix, int64_t hidden, double norm_eps, std::unique_ptr<Block> block, int cache_layer)
     : prefix_(prefix),
       enorm_(prefix + ".enorm", hidden, norm_eps),
       hnorm_(prefix + ".hnorm", hidden, norm_eps),
       norm_(prefix + ".shared_head.norm", hidden, norm_eps),
       eh_proj_({{prefix + ".eh_proj", hidden}}, 2 * hidden),
-      block_(std::move(block)) {}
+      block_(std::move(block)),
+      cache_layer_(cache_layer) {}
 
 Tensor MtpHead::forward(const ForwardContext& context, const MtpRows& rows, const Embedding& embedding,
                         const Tensor& main_hidden, MtpSaved* saved) {
@@ -36,7 +44,7 @@ Tensor MtpHead::forward(const ForwardContext& context, const MtpRows& rows, cons
   hnorm_.forward(hidden, right, hnorm_rstd);
   Tensor residual = Tensor::empty({n, d}, DType::kF32);
   eh_proj_.forward(joined, context.compute, residual);
-  const Tensor delta = block_->forward(context, 0, residual, Tensor(), saved ? &saved->block : nullptr);
+  const Tensor delta = block_->forward(context, cache_layer_, residual, Tensor(), saved ? &saved->block : nullptr);
   Tensor out = Tensor::empty({n, d}, context.activation()), rstd = Tensor::empty({n}, DType::kF32);
   norm_.forward_residual(residual, delta, saved != nullptr, out, rstd);
   if (saved) {

@@ -16,7 +16,12 @@ struct MtpRows {
   Batch batch;                // ids: the next tokens; positions from 0
   std::vector<int32_t> main;  // row of the main batch
   explicit MtpRows(const Batch& batch);
+  // Rows that are given as such: `next` holds the tokens behind main rows 0..T-1, and the positions of those.
+  static MtpRows all(const Batch& next);
   int64_t count() const { return static_cast<int64_t>(main.size()); }
+
+ private:
+  MtpRows() = default;
 };
 
 struct MtpSaved {
@@ -27,8 +32,10 @@ struct MtpSaved {
 
 class MtpHead {
  public:
-  MtpHead(const std::string& prefix, int64_t hidden, double norm_eps, std::unique_ptr<Block> block);
-  // context.batch is rows.batch. main_hidden [T, d] of the main batch. Returns the head's input [T', d], compute dtype.
+  // `cache_layer`: where the block's keys and values are in a cache.
+  MtpHead(const std::string& prefix, int64_t hidden, double norm_eps, std::unique_ptr<Block> block, int cache_layer);
+  // context.batch is rows.batch. With a cache, its block attends to the rows before, as the main model's do. main_hidden [T, d]
+  // of the main batch. Returns the head's input [T', d], compute dtype.
   Tensor forward(const ForwardContext& context, const MtpRows& rows, const Embedding& embedding, const Tensor& main_hidden,
                  MtpSaved* saved);
   // dout [T', d] F32. dmain_hidden [T, d] F32 +=; the shared embedding's gradient is added.
@@ -39,6 +46,7 @@ class MtpHead {
   void prepack(const PackOptions& packing);
   void drop_packed();
   void drop_values();
+  int64_t weight_bytes() const { return eh_proj_.weight_bytes() + block_->weight_bytes(); }  // read for one token
   Block& block() { return *block_; }
   const std::string& prefix() const { return prefix_; }
 
@@ -47,6 +55,7 @@ class MtpHead {
   RmsNorm enorm_, hnorm_, norm_;
   Linear eh_proj_;
   std::unique_ptr<Block> block_;
+  int cache_layer_;
 };
 
 }  // namespace fathom
