@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/thread_pool.h"
 #include "ops/attention/attention_dispatch.h"
+#include "ops/attention/forward_plan.h"
 #include "tensor/storage.h"
 
 namespace fathom {
@@ -44,15 +45,6 @@ namespace {
 
 std::atomic<bool> emulate_dot{false};
 
-constexpr int64_t kSuperPositions = kSuperBlocks * kKeyBlock;
-
-// A tile or, where there are too few tiles for the threads, one super-block of a tile. The bits are the same.
-struct Piece {
-  ForwardTile tile;
-  int64_t cost;
-  float* partial;
-};
-
 }  // namespace
 
 void set_emulated_attention_for_test(bool emulated) { emulate_dot.store(emulated); }
@@ -67,55 +59,12 @@ void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span
   CHECK(q.dtype() == out.dtype() && (q.dtype() == DType::kF32 || q.dtype() == DType::kBF16));
   if (lse) CHECK(lse->rows() == q.rows() && lse->dim(1) == layout.num_heads);
   const bool f32 = q.dtype() == DType::kF32;
-  const int64_t bytes = dtype_bytes(q.dtype()), group = layout.num_heads / layout.num_kv_heads;
-  constexpr int64_t kLanesATile = kForwardTiles * kTileLanes;
-
-  std::vector<ForwardTile> tiles;
   for (const AttentionSequence& s : sequences) {
     if (s.num_queries == 0) continue;
     CHECK(s.query_begin >= 0 && s.query_begin + s.num_queries <= q.rows() && s.first_position >= 0);
     CHECK(static_cast<int64_t>(s.blocks.size()) * kKeyBlock >= s.first_position + s.num_queries);
-    for (int64_t g = 0; g < layout.num_kv_heads; ++g) {
-      ForwardTile t;
-      t.head = attention_head(layout, q.dtype(), g);
-      t.q = q.raw() + (s.query_begin * q.row_stride() + g * group * layout.query_width()) * bytes;
-      t.out = out.raw() + (s.query_begin * out.row_stride() + g * group * layout.value_width) * bytes;
-      t.lse = lse ? lse->row<float>(s.query_begin) + g * group : nullptr;
-      t.q_stride = q.row_stride(), t.out_stride = out.row_stride(), t.lse_stride = lse ? lse->row_stride() : 0;
-      t.blocks = s.blocks.data();
-      t.first_position = s.first_position;
-      for (int64_t lane = 0; lane < s.num_queries * group; lane += kLanesATile) {
-        t.first_lane = lane;
-        t.num_lanes = std::min(kLanesATile, s.num_queries * group - lane);
-        t.super_begin = 0;
-        t.super_end = (s.first_position + (lane + t.num_lanes - 1) / group) / kSuperPositions + 1;
-        tiles.push_back(t);
-      }
-    }
   }
-
-  const bool split = static_cast<int64_t>(tiles.size()) < 4 * num_threads() && num_threads() > 1;
-  std::vector<Piece> pieces;
-  std::vector<std::pair<ForwardTile, int64_t>> merges;  // tile, offset of its states
-  int64_t floats = 0;
-  for (const ForwardTile& t : tiles) {
-    const int64_t last = t.first_position + (t.first_lane + t.num_lanes - 1) / group;
-    if (!split || t.super_end == 1) {
-      pieces.push_back({t, last * t.num_lanes, nullptr});
-      continue;
-    }
-    merges.push_back({t, floats});
-    floats += forward_state_floats(t.head, t.num_lanes) * t.super_end;
-  }
-  const std::shared_ptr<std::byte> storage = floats ? allocate_storage(floats * static_cast<int64_t>(sizeof(float))) : nullptr;
-  float* states = reinterpret_cast<float*>(storage.get());
-  for (const auto& [t, offset] : merges)
-    for (int64_t super = 0; super < t.super_end; ++super) {
-      Piece p{t, kSuperPositions * t.num_lanes, states + offset + super * forward_state_floats(t.head, t.num_lanes)};
-      p.tile.super_begin = super, p.tile.super_end = super + 1;
-      pieces.push_back(p);
-    }
-  std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.cost > b.cost; });
+  const ForwardPlan plan = plan_forward(layout, q, sequences, out, lse);
 
   const ForwardFn forward = f32 ? IsaTable<ForwardFn>{portable::forward_tile_f32, avx2::forward_tile_f32,
                                                       avx512::forward_tile_f32, avx512bf16::forward_tile_f32}
@@ -125,19 +74,22 @@ void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span
                                 : IsaTable<ForwardFn>{portable::forward_tile_bf16, avx2::forward_tile_bf16,
                                                       avx512::forward_tile_bf16, avx512bf16::forward_tile_bf16}
                                       .pick();
-  parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      forward(pieces[i].tile, attention_scratch(forward_scratch_floats(pieces[i].tile.head)), pieces[i].partial);
+  parallel_for(static_cast<int64_t>(plan.pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const ForwardPiece& piece = plan.pieces[static_cast<size_t>(i)];
+      forward(piece.tile, attention_scratch(forward_scratch_floats(piece.tile.head)), piece.partial);
+    }
   });
-  if (merges.empty()) return;
+  if (plan.merges.empty()) return;
   const MergeFn merge = f32 ? IsaTable<MergeFn>{portable::merge_tile_f32, avx2::merge_tile_f32, avx512::merge_tile_f32,
                                                 avx512bf16::merge_tile_f32}
                                   .pick()
                             : IsaTable<MergeFn>{portable::merge_tile_bf16, avx2::merge_tile_bf16, avx512::merge_tile_bf16,
                                                 avx512bf16::merge_tile_bf16}
                                   .pick();
-  parallel_for(static_cast<int64_t>(merges.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) merge(merges[i].first, states + merges[i].second);
+  parallel_for(static_cast<int64_t>(plan.merges.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      merge(plan.merges[static_cast<size_t>(i)].tile, plan.merges[static_cast<size_t>(i)].states);
   });
 }
 

@@ -22,6 +22,12 @@ struct AttentionHead {
   RecordHead record;  // of a quantised store; the offsets above then are not used
 };
 
+// A query of a tile that sums one super-block for several sequences: its first head, and where the states of its heads go.
+struct JoinedQuery {
+  const void* q;
+  float *o, *m, *l;  // [group][padded value width], [group], [group]
+};
+
 struct ForwardTile {
   AttentionHead head;
   const void* q;                             // query 0 of the sequence, first head of the group
@@ -29,9 +35,10 @@ struct ForwardTile {
   float* lse;                                // or null
   int64_t q_stride, out_stride, lse_stride;  // elements from query to query
   const void* const* blocks;
-  int64_t first_position;         // of query 0
+  int64_t first_position;         // of query 0; of all queries where joined
   int64_t first_lane, num_lanes;  // at most kForwardTiles * kTileLanes
   int64_t super_begin, super_end;
+  const JoinedQuery* joined;  // [num_lanes / group], or null: the queries are q's rows
 };
 
 // Floats of a state (sums, maxima, totals) and of the scratch that a tile needs.

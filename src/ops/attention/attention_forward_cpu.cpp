@@ -218,7 +218,9 @@ class Forward {
     free_ += round16(n);
     return reinterpret_cast<W*>(p);
   }
-  int64_t position(int64_t lane) const { return t_.first_position + (t_.first_lane + lane) / h_.group; }
+  int64_t position(int64_t lane) const {
+    return t_.joined ? t_.first_position : t_.first_position + (t_.first_lane + lane) / h_.group;
+  }
   // The first lane of the tile that stands at `key` or later.
   static int64_t first_visible(const ForwardTile& t, int64_t key, int64_t from) {
     const int64_t lane = (key - t.first_position) * t.head.group - t.first_lane;
@@ -233,6 +235,8 @@ class Forward {
   }
   const T* query(int64_t i) const {
     const int64_t lane = t_.first_lane + i;
+    if (t_.joined)
+      return static_cast<const T*>(t_.joined[lane / h_.group].q) + lane % h_.group * (h_.key_width + h_.shared_width);
     return static_cast<const T*>(t_.q) + lane / h_.group * t_.q_stride + lane % h_.group * (h_.key_width + h_.shared_width);
   }
   void pack_queries() {
@@ -389,6 +393,18 @@ class Forward {
 template <class T, class U>
 void forward_tile(const ForwardTile& tile, float* scratch, float* partial) {
   Forward<T, U> forward(tile, scratch);
+  if (tile.joined) {
+    const State s = forward.take_state();
+    forward.run(tile.super_begin, s);
+    const int64_t group = tile.head.group, value = padded_width(tile.head.value_width);
+    for (int64_t lane = 0; lane < tile.num_lanes; lane += group) {
+      const JoinedQuery& to = tile.joined[lane / group];
+      __builtin_memcpy(to.o, s.o + lane * value, static_cast<size_t>(group * value) * sizeof(float));
+      __builtin_memcpy(to.m, s.m + lane, static_cast<size_t>(group) * sizeof(float));
+      __builtin_memcpy(to.l, s.l + lane, static_cast<size_t>(group) * sizeof(float));
+    }
+    return;
+  }
   if (partial) {
     const int64_t o = tile.num_lanes * padded_width(tile.head.value_width);
     // m and l of whole vectors are written: they stand in scratch, then move.

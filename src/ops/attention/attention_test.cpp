@@ -281,6 +281,44 @@ TEST_P(Attention, PortableGradientBits) {
   EXPECT_TRUE(same_bits(got.dq, want.dq) && same_bits(got.dkv, want.dkv));
 }
 
+// Sequences whose first blocks are the same memory have the bits that each has alone, for decode rows and short chunks, beside
+// sequences that share less, nothing, or are longer than what is shared.
+TEST_P(Attention, SharedBlocksGiveTheBitsOfEachAlone) {
+  Restore restore;
+  const auto& [named, dtype] = GetParam();
+  if (kSanitized && named.layout.num_heads > 9) GTEST_SKIP() << "50 heads are too slow under a sanitizer";
+  struct Member {
+    int64_t shared, positions, queries;  // positions [0, shared) are the first sequence's
+  };
+  const Member members[] = {{0, 1100, 1},    {1024, 1024, 1}, {1024, 1030, 3},  {512, 1100, 2}, {576, 700, 1},
+                            {1024, 1536, 1}, {0, 600, 1},     {1024, 1090, 60}, {512, 513, 1}};
+  std::vector<int64_t> positions, queries;
+  for (const Member& m : members) positions.push_back(m.positions), queries.push_back(m.queries);
+  AttentionProblem p = make_attention_problem(named.layout, dtype, positions, queries, 31);
+  for (size_t i = 0; i < std::size(members); ++i)
+    for (int64_t b = 0; b < members[i].shared / kKeyBlock; ++b)
+      p.blocks[i][static_cast<size_t>(b)] = p.blocks[0][static_cast<size_t>(b)];
+  for (size_t i = 0; i < std::size(members); ++i) p.sequences[i].blocks = p.blocks[i];
+  for (Isa isa : supported_isas()) {
+    if (isa == Isa::kPortable && named.layout.num_heads > 9) continue;
+    set_isa_for_test(isa);
+    for (const int threads : {1, 2}) {
+      set_num_threads(threads);
+      const Result together = forward(p);
+      for (size_t i = 0; i < std::size(members); ++i) {
+        AttentionProblem alone = p;
+        alone.sequences = {p.sequences[i]};
+        const Result want = forward(alone);
+        const int64_t begin = p.sequences[i].query_begin, end = begin + p.sequences[i].num_queries;
+        ASSERT_TRUE(same_bits(together.out.slice_rows(begin, end), want.out.slice_rows(begin, end)))
+            << isa_name(isa) << " sequence " << i << " threads " << threads;
+        ASSERT_TRUE(same_bits(together.lse.slice_rows(begin, end), want.lse.slice_rows(begin, end)))
+            << isa_name(isa) << " lse of sequence " << i << " threads " << threads;
+      }
+    }
+  }
+}
+
 // Over records a row has the bits that it has over the plain rows which those records give back, and the records are the
 // oracle's byte for byte.
 TEST_P(Attention, RecordsGiveTheBitsOfTheRowsThatTheyGiveBack) {
