@@ -343,6 +343,7 @@ std::shared_ptr<MappedFile> MappedFile::open(const std::string& path) {
   void* data = ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, file.fd, 0);
   if (data == MAP_FAILED) fail_read("map", path, errno);
   mapped->data_ = static_cast<const std::byte*>(data);
+  mapped->guard_.emplace(mapped->data_, mapped->size_, mapped->path_.c_str());
   return mapped;
 }
 std::shared_ptr<void> MappedFile::lend(const std::byte* begin, int64_t bytes) {
@@ -357,6 +358,7 @@ std::shared_ptr<void> MappedFile::lend(const std::byte* begin, int64_t bytes) {
           }};
 }
 MappedFile::~MappedFile() {
+  guard_.reset();
   if (data_) ::munmap(const_cast<std::byte*>(data_), static_cast<size_t>(size_));
 }
 

@@ -4,10 +4,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "base/mapping_guard.h"
 
 namespace fathom {
 
@@ -48,7 +51,7 @@ void remove_directory_atomic(const std::string& path);
 void remove_stale_temporaries(const std::string& directory);
 uint32_t crc32_of_file(const std::string& path);
 
-// A read-only memory map of a whole file.
+// A read-only memory map of a whole file. Should the file shrink meanwhile, the process ends with an error that names it.
 class MappedFile : public std::enable_shared_from_this<MappedFile> {
  public:
   static std::shared_ptr<MappedFile> open(const std::string& path);
@@ -64,6 +67,7 @@ class MappedFile : public std::enable_shared_from_this<MappedFile> {
   std::string path_;
   const std::byte* data_ = nullptr;
   int64_t size_ = 0;
+  std::optional<MappingGuard> guard_;
 };
 
 }  // namespace fathom

@@ -133,5 +133,22 @@ TEST(Files, RemovesWhatKilledProcessesLeft) {
   EXPECT_EQ(list_directory(folder.path()).size(), 1u);  // this process still writes its own
 }
 
+TEST(Files, AFileThatShrinksWhileItIsMappedIsNamed) {
+  TestFolder folder;
+  write_file_atomic(folder / "other", std::string(100000, 'o'));
+  write_file_atomic(folder / "weights", std::string(100000, 'w'));
+  const auto other = MappedFile::open(folder / "other"), weights = MappedFile::open(folder / "weights");
+  EXPECT_EXIT(
+      {
+        const auto closed = MappedFile::open(folder / "other");  // what comes and goes does not hide the others
+        (void)closed;
+        ASSERT_EQ(::truncate((folder / "weights").c_str(), 10), 0);
+        volatile std::byte last = weights->bytes()[99999];
+        (void)last;
+        std::exit(0);
+      },
+      ::testing::ExitedWithCode(1), "weights' could not be read any further: it has become shorter");
+}
+
 }  // namespace
 }  // namespace fathom

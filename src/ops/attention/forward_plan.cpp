@@ -36,7 +36,8 @@ std::vector<SharedSuper> shared_supers(std::span<const AttentionSequence> sequen
 
 class Planner {
  public:
-  Planner(const AttentionLayout& layout, const Tensor& q, std::span<const AttentionSequence> sequences, Tensor& out, Tensor* lse)
+  Planner(const AttentionLayout& layout, const Tensor& q, std::span<const AttentionSequence> sequences, Tensor& out,
+          Tensor* lse)
       : layout_(layout), q_(q), sequences_(sequences), out_(out), lse_(lse), group_(layout.num_heads / layout.num_kv_heads) {}
 
   ForwardPlan make() {

@@ -22,8 +22,8 @@ struct ForwardMerge {
   float* states;  // of all its super-blocks
 };
 struct ForwardPlan {
-  std::vector<ForwardPiece> pieces;  // the dearest first
-  std::vector<ForwardMerge> merges;  // after all pieces
+  std::vector<ForwardPiece> pieces;              // the dearest first
+  std::vector<ForwardMerge> merges;              // after all pieces
   std::vector<std::vector<JoinedQuery>> joined;  // what tiles of several sequences point at
   std::shared_ptr<std::byte> states;
 };
