@@ -161,7 +161,7 @@ TEST(ConvertProgram, PythonGgufReadsWhatIsWritten) {
                     "        assert np.array_equal(x.astype(np.float32).ravel(), ours[t.name].ravel()), (path, t.name)\n");
   std::string files;
   for (const char* model : {"dsv3-tiny", "llama3-tiny", "qwen2-tiny", "qwen3-tiny", "dsv2lite-tiny", "dsv3-tiny-fp8"})
-    for (const char* dtype : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_k", "q6_k"}) {
+    for (const char* dtype : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"}) {
       if (!is_directory(fixtures_folder() + "/models/" + model)) continue;
       const std::string to = folder / (std::string(model) + dtype + ".gguf");
       run(folder, {"convert", fixtures_folder() + "/models/" + model, to, "--to", "gguf", "--dtype", dtype});

@@ -101,23 +101,33 @@ TEST(Transformers, LoadsWhatIsWrittenAndComputesOurLogits) {
 }
 
 // compressed-tensors' own loader reads the codes and scales that convert writes; it knows integer formats of dense layers only.
-TEST(Transformers, CompressedTensorsReadsInt8Rows) {
+TEST(Transformers, CompressedTensorsReadsOurIntegers) {
   const std::string models = fixtures_folder() + "/models/";
   if (!is_directory(models)) GTEST_SKIP() << "no fixtures at " << fixtures_folder();
   if (!has_packages("torch, transformers, safetensors, compressed_tensors"))
     GTEST_SKIP() << python_program() << " has no packages torch, transformers, safetensors, compressed_tensors";
   TestFolder folder;
   std::string directories;
-  for (const char* name : {"qwen2-tiny", "qwen3-tiny", "qwen3-untied-tiny", "llama3-tiny", "llama3-wide-tiny"}) {
-    if (!is_directory(models + name)) continue;
+  const auto add = [&](const std::string& source, const std::string& name, const std::string& dtype) {
     ConvertOptions options;
-    options.from = models + name, options.to = folder / name, options.format = ConvertOptions::Format::kHuggingFace;
-    options.dtype = "int8", options.shard_bytes = kShard;
+    options.from = source, options.to = folder / (name + "-" + dtype);
+    options.format = ConvertOptions::Format::kHuggingFace, options.dtype = dtype, options.shard_bytes = kShard;
     convert_model(options);
     drop_attn_factor(options.to);
     write_logits(options.to);
     directories += " " + options.to;
-  }
+  };
+  for (const char* name : {"qwen2-tiny", "qwen3-tiny", "qwen3-untied-tiny", "llama3-tiny", "llama3-wide-tiny"})
+    for (const char* dtype : {"int8", "int4-g32"})
+      if (is_directory(models + name)) add(models + name, name, dtype);
+  // Widths that groups of 128 divide.
+  Json wide = read_json_file(models + "qwen2-tiny/config.json");
+  wide["hidden_size"] = 256, wide["intermediate_size"] = 384;
+  Decoder model(ModelConfig::from_json_text(wide.dump(), "wide"), Numerics{});
+  model.init_weights(7, 0.05);
+  make_directories(folder / "wide");
+  save_model(model, folder / "wide", DType::kBF16, models + "qwen2-tiny", kShard);
+  add(folder / "wide", "wide", "int4-g128");
   ASSERT_FALSE(directories.empty());
   compare(folder, directories);
 }

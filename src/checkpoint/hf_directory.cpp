@@ -44,6 +44,17 @@ void check_type_and_shape(const NamedTensor& wanted, const SafetensorsDirectory:
     fail_usage("checkpoint", where + " has shape " + shape_text(entry.shape) + "; config.json expects " + wanted.shape.str());
 }
 
+void check_shape(const NamedTensor& wanted, const QuantizedWeight& found) {
+  const std::string where = "tensor '" + found.tensors()[0] + "' in " + found.file();
+  if (!wanted.owner)
+    fail_usage("checkpoint",
+               where + " is quantised, but '" + wanted.name + "' is no linear layer's weight; expected is BF16, F16 or F32");
+  const auto dims = wanted.shape.dims();
+  if (!std::equal(dims.begin(), dims.end(), found.shape().begin(), found.shape().end()))
+    fail_usage("checkpoint",
+               where + " is a weight of shape " + shape_text(found.shape()) + "; config.json expects " + wanted.shape.str());
+}
+
 void check_copy(const std::string& name, const SafetensorsDirectory::Located& copy, const std::string& original,
                 const std::map<std::string, SafetensorsDirectory::Located>& tensors) {
   const auto it = tensors.find(original);
@@ -83,13 +94,16 @@ using Located = SafetensorsDirectory::Located;
 // The parts of one Parameter are computed together: either all are in FP8 blocks, or none.
 void check_kinds(const std::vector<NamedTensor>& wanted, const SafetensorsDirectory& files) {
   std::map<const Parameter*, const NamedTensor*> in_blocks;
-  const auto located = [&](const NamedTensor& t) -> const Located& { return files.tensors().at(t.name); };
+  const auto type = [&](const NamedTensor& t) {  // where it stands under its own name
+    const auto found = files.tensors().find(t.name);
+    return found == files.tensors().end() ? DType::kI32 : found->second.entry->dtype;
+  };
   for (const NamedTensor& t : wanted)
-    if (t.owner && located(t).entry->dtype == DType::kF8E4M3) in_blocks.emplace(t.owner, &t);
+    if (t.owner && type(t) == DType::kF8E4M3) in_blocks.emplace(t.owner, &t);
   for (const NamedTensor& t : wanted)
-    if (const auto it = in_blocks.find(t.owner); it != in_blocks.end() && located(t).entry->dtype != DType::kF8E4M3)
-      fail_usage("checkpoint", "tensor '" + t.name + "' in " + located(t).file->path() + " has type " +
-                                   std::string(dtype_name(located(t).entry->dtype)) + ", but '" + it->second->name +
+    if (const auto it = in_blocks.find(t.owner); it != in_blocks.end() && type(t) != DType::kF8E4M3)
+      fail_usage("checkpoint", "tensor '" + t.name + "' in " + files.tensors().at(it->second->name).file->path() +
+                                   " has type " + std::string(dtype_name(type(t))) + ", but '" + it->second->name +
                                    "', which is computed together with it, is F8_E4M3; both must be of one kind");
 }
 
@@ -129,19 +143,19 @@ Decoder read_directory(const ModelFiles& model_files, const Numerics& numerics, 
   for (const NamedTensor& tensor : expected) {
     known.insert(tensor.name);
     const auto it = tensors.find(tensor.name);
-    if (it == tensors.end()) {
-      missing.push_back(tensor.name);
+    if (it != tensors.end()) check_type_and_shape(tensor, it->second);
+    const auto quantised = QuantizedWeight::find(files, config, tensor.name);
+    if (!quantised) {
+      if (it == tensors.end()) missing.push_back(tensor.name);
       continue;
     }
-    check_type_and_shape(tensor, it->second);
-    const auto quantised = QuantizedWeight::find(files, config, tensor.name);
-    if (!quantised) continue;
+    check_shape(tensor, *quantised);
     if (training)
       fail_usage("checkpoint", "tensor '" + tensor.name + "' in '" + directory + "' is in " +
-                                   (quantised->format() == WeightFormat::kFp8Block ? "FP8 blocks" : "int8 rows") +
+                                   (quantised->format() == WeightFormat::kFp8Block ? "FP8 blocks" : "integers with scales") +
                                    ", which are for inference; `fathom convert " + directory +
                                    " OUT --to hf --dtype bf16` makes a directory to train from");
-    known.insert(quantised->scales_name());
+    for (const std::string& name : quantised->tensors()) known.insert(name);
   }
   if (!missing.empty())
     fail_usage("checkpoint",
@@ -164,7 +178,7 @@ Decoder read_directory(const ModelFiles& model_files, const Numerics& numerics, 
     });
   for (const auto& [name, located] : tensors) {
     if (known.count(name) || ends_with(name, ".rotary_emb.inv_freq")) continue;
-    const std::string scaled = QuantizedWeight::scaled_by(name);  // a copy's scales are copies
+    const std::string scaled = QuantizedWeight::part_of(name);  // what belongs to a copy is a copy
     if (const std::string original = published_original(scaled.empty() ? name : scaled, config);
         !original.empty() && !scaled.empty())
       check_copy(name, located, original + name.substr(scaled.size()), tensors);

@@ -237,6 +237,7 @@ TEST_F(BrokenFp8, OtherSchemesAreRefusedByName) {
 class BrokenInt8 : public BrokenModel {
  protected:
   bool training() const override { return false; }
+  virtual WeightFormat weights() const { return WeightFormat::kInt8Row; }
   void SetUp() override {
     BrokenModel::SetUp();
     if (IsSkipped()) return;
@@ -250,16 +251,30 @@ class BrokenInt8 : public BrokenModel {
       }
       WeightPart part;
       part.values = i.tensor;
-      part = quantize_part(part, WeightFormat::kInt8Row);
-      items_.push_back({i.name, part.values, DType::kI8});
-      items_.push_back({i.name + "_scale", part.scales.view({part.rows(), 1}), DType::kF32});
+      part = quantize_part(part, weights());
+      if (part.format() == WeightFormat::kPlain) {
+        items_.push_back(i);
+      } else if (part.format() == WeightFormat::kInt8Row) {
+        items_.push_back({i.name, part.values, DType::kI8});
+        items_.push_back({i.name + "_scale", part.scales.view({part.rows(), 1}), DType::kF32});
+      } else {
+        items_.push_back({i.name + "_packed", part.values, DType::kI32});
+        items_.push_back({i.name + "_scale", part.scales, DType::kF32});
+        items_.push_back({i.name + "_shape", numbers(part.rows(), part.k()), DType::kI64});
+      }
     }
+  }
+  static Tensor numbers(int64_t a, int64_t b) {
+    Tensor t = Tensor::empty({2}, DType::kI64);
+    std::memcpy(t.raw(), &a, 8);
+    std::memcpy(t.raw() + 8, &b, 8);
+    return t;
   }
   // config.json with int-quantized weights, changed by `change`.
   void edit(const std::function<void(Json&)>& change) {
     Json config = read_json_file(source_ + "/config.json");
     Json& q = config["quantization_config"];
-    q = compressed_tensors_config(WeightFormat::kInt8Row, {"lm_head"});
+    q = compressed_tensors_config(weights(), {"lm_head"});
     change(q);
     write_file_atomic(folder_ / "config.json", config.dump());
   }
@@ -329,6 +344,61 @@ TEST_F(BrokenInt8, OtherSchemesAreRefusedByField) {
   refused("transform_config is {", [](Json& q) { q["transform_config"] = {{"config_groups", 1}}; });
   edit([](Json& q) { q["sparsity_config"] = Json::object(), q["quantization_status"] = "frozen"; });
   EXPECT_EQ(load(), "");
+}
+
+class BrokenInt4 : public BrokenInt8 {
+ protected:
+  WeightFormat weights() const override { return WeightFormat::kInt4Group32; }
+};
+TEST_F(BrokenInt4, WholeOneLoads) {
+  EXPECT_EQ(load(), "");
+  refused("config_groups.group_0.weights.group_size is 64",
+          [](Json& q) { q["config_groups"]["group_0"]["weights"]["group_size"] = 64; });
+  refused("config_groups.group_1 is of another scheme", [](Json& q) {
+    q["config_groups"]["group_1"] = q["config_groups"]["group_0"];
+    q["config_groups"]["group_1"]["weights"]["group_size"] = 128;
+  });
+  refused("config_groups.group_0.weights.num_bits is 8",
+          [](Json& q) { q["config_groups"]["group_0"]["weights"]["num_bits"] = 8; });
+}
+TEST_F(BrokenInt4, PartsAreChecked) {
+  const std::string in = " in " + folder_ / "model.safetensors";
+  const int64_t rows = item(gate + "_packed").tensor.dim(0);
+  item(gate + "_shape").name = "elsewhere";
+  expect("'" + gate + "_packed'" + in + " is I32, but '" + gate + "_shape' is missing");
+  item("elsewhere") = {gate + "_shape", numbers(rows, 96), DType::kI64};
+  expect("'" + gate + "_packed'" + in + " is I32 [" + std::to_string(rows) + ", 8]; expected is I32 [" + std::to_string(rows) +
+         ", 12]");
+  item(gate + "_shape") = {gate + "_shape", numbers(rows, 65), DType::kI64};
+  expect("'" + gate + "_shape'" + in + " says [" + std::to_string(rows) + ", 65]; read are columns in whole groups of 32");
+  item(gate + "_shape") = {gate + "_shape", numbers(-1, 64), DType::kI64};
+  expect("says [-1, 64]");
+  item(gate + "_shape") = {gate + "_shape", Tensor::zeros({2}, DType::kI32), DType::kI32};
+  expect("is I32 [2]; expected is I64 [2]");
+  item(gate + "_shape") = {gate + "_shape", numbers(rows, 64), DType::kI64};
+  EXPECT_EQ(load(), "");
+  const Tensor scales = item(gate + "_scale").tensor;
+  item(gate + "_scale") = {gate + "_scale", Tensor::zeros({rows, 1}, DType::kF32), DType::kF32};
+  expect("expected is F16, BF16 or F32 [" + std::to_string(rows) + ", 2], one for every 32 of a row");
+  Tensor infinite = scales.clone();
+  infinite.data<float>()[3] = std::numeric_limits<float>::infinity();
+  item(gate + "_scale") = {gate + "_scale", infinite, DType::kF32};
+  expect("'" + gate + "'");
+  item(gate + "_scale") = {gate + "_scale", scales, DType::kF32};
+  const Tensor codes = item(gate + "_packed").tensor;  // of another model
+  item(gate + "_packed") = {gate + "_packed", codes.slice_rows(0, rows - 1).clone(), DType::kI32};
+  item(gate + "_scale") = {gate + "_scale", scales.slice_rows(0, rows - 1).clone(), DType::kF32};
+  item(gate + "_shape") = {gate + "_shape", numbers(rows - 1, 64), DType::kI64};
+  expect("is a weight of shape [" + std::to_string(rows - 1) + ", 64]; config.json expects");
+  item(gate + "_packed").name = "model.embed_tokens.weight_packed";
+  item(gate + "_scale").name = "model.embed_tokens.weight_scale";
+  item(gate + "_shape").name = "model.embed_tokens.weight_shape";
+  item("model.embed_tokens.weight").name = gate;
+  expect("'model.embed_tokens.weight' is no linear layer's weight");
+}
+TEST_F(BrokenInt4, PackedCodesNeedAConfigThatSaysSo) {
+  write_file_atomic(folder_ / "config.json", read_file(source_ + "/config.json"));
+  expect("quantization_config of config.json does not say how it is packed");
 }
 
 }  // namespace

@@ -103,13 +103,25 @@ PublishedSize published_size(const ModelConfig& c) {
     size.bytes += elements * dtype_bytes(dtype);
   };
   for (const WeightGroup& g : weight_groups(c)) {
-    const bool linear = g.kind == WeightKind::kLinear, blocks = linear && c.quantization.is_fp8_blocks(),
-               int8 = linear && c.quantization.weights == WeightFormat::kInt8Row;
-    const DType dtype = blocks ? DType::kF8E4M3 : int8 ? DType::kI8 : g.kind == WeightKind::kRouterBias ? DType::kF32 : plain;
-    add(dtype, g.tensors, static_cast<int64_t>(g.elements()));
+    const bool linear = g.kind == WeightKind::kLinear, blocks = linear && c.quantization.is_fp8_blocks();
+    const WeightFormat wanted = c.quantization.weights;
+    const bool whole = !is_int4(wanted) || g.columns % block_layout(wanted).group == 0;
+    const WeightFormat integers = linear && whole ? wanted : WeightFormat::kPlain;
+    const int64_t elements = static_cast<int64_t>(g.elements());
     const auto blocks_of = [](int64_t n) { return (n + kFp8Block - 1) / kFp8Block; };
-    if (blocks) add(DType::kF32, g.tensors, g.tensors * blocks_of(g.rows) * blocks_of(g.columns));
-    if (int8) add(DType::kF16, g.tensors, g.tensors * g.rows);
+    if (blocks) {
+      add(DType::kF8E4M3, g.tensors, elements);
+      add(DType::kF32, g.tensors, g.tensors * blocks_of(g.rows) * blocks_of(g.columns));
+    } else if (integers == WeightFormat::kInt8Row) {
+      add(DType::kI8, g.tensors, elements);
+      add(DType::kF16, g.tensors, g.tensors * g.rows);
+    } else if (integers != WeightFormat::kPlain) {  // 8 codes a word, scales, shapes
+      add(DType::kI32, g.tensors, elements / 8);
+      add(DType::kF16, g.tensors, elements / block_layout(integers).group);
+      add(DType::kI64, g.tensors, 2 * g.tensors);
+    } else {
+      add(g.kind == WeightKind::kRouterBias ? DType::kF32 : plain, g.tensors, elements);
+    }
   }
   return size;
 }

@@ -16,6 +16,7 @@ int command_eval(int argc, char** argv);
 int command_generate(int argc, char** argv);
 int command_chat(int argc, char** argv);
 int command_convert(int argc, char** argv);
+int command_quantize(int argc, char** argv);
 int command_bench(int argc, char** argv);
 int command_runs(int argc, char** argv);
 

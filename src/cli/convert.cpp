@@ -30,9 +30,11 @@ int command_convert(int argc, char** argv) {
   app.add_option("--to", format, "hf (a directory with safetensors) or gguf")->required()->check(CLI::IsMember({"hf", "gguf"}));
   app.add_option(
          "--dtype", options.dtype,
-         "f32, f16, bf16; hf also int8 (linear layers' weights, as compressed-tensors); gguf also q8_0, q4_0, q4_k, q6_k "
+         "f32, f16, bf16; hf also int8, int4-g32, int4-g128 (linear layers' weights, as compressed-tensors); gguf also q8_0, "
+         "q4_0, q4_1, q5_0, q4_k, q6_k "
          "(default: as the source; quantised sources become bf16, but a directory copied to a directory keeps every byte)")
-      ->check(CLI::IsMember({"f32", "f16", "bf16", "int8", "q8_0", "q4_0", "q4_k", "q6_k"}));
+      ->check(CLI::IsMember(
+          {"f32", "f16", "bf16", "int8", "int4-g32", "int4-g128", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"}));
   app.add_option("--shard-gb", shard_gb, "hf: size of a safetensors file at most, in GB")
       ->check(CLI::Range(0.001, 1000.0))
       ->capture_default_str();

@@ -23,10 +23,16 @@ struct Format {
   bool only_if_released;  // no command of this program makes it from other types
 };
 constexpr Format kFormats[] = {
-    {"f32", WeightFormat::kPlain, DType::kF32, false},    {"bf16", WeightFormat::kPlain, DType::kBF16, false},
-    {"fp8", WeightFormat::kFp8Block, DType::kBF16, true}, {"int8", WeightFormat::kInt8Row, DType::kBF16, false},
-    {"q8_0", WeightFormat::kQ8_0, DType::kBF16, false},   {"q6_k", WeightFormat::kQ6_K, DType::kBF16, false},
-    {"q4_k", WeightFormat::kQ4_K, DType::kBF16, false},   {"q4_0", WeightFormat::kQ4_0, DType::kBF16, false},
+    {"f32", WeightFormat::kPlain, DType::kF32, false},
+    {"bf16", WeightFormat::kPlain, DType::kBF16, false},
+    {"fp8", WeightFormat::kFp8Block, DType::kBF16, true},
+    {"int8", WeightFormat::kInt8Row, DType::kBF16, false},
+    {"q8_0", WeightFormat::kQ8_0, DType::kBF16, false},
+    {"q6_k", WeightFormat::kQ6_K, DType::kBF16, false},
+    {"q4_k", WeightFormat::kQ4_K, DType::kBF16, false},
+    {"q4_0", WeightFormat::kQ4_0, DType::kBF16, false},
+    {"int4-g32", WeightFormat::kInt4Group32, DType::kBF16, false},
+    {"int4-g128", WeightFormat::kInt4Group128, DType::kBF16, false},
 };
 
 // Of one tensor of a group.

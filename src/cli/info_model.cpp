@@ -108,10 +108,11 @@ void print_model(const ModelConfig& c, bool with_checkpoint) {
     if (c.first_k_dense_replace > 1) std::printf("; the first %s layers are dense", n(c.first_k_dense_replace).c_str());
     std::printf("\n");
   }
-  if (const ModelConfig::Quantization& q = c.quantization; q.is_compressed_tensors())
-    std::printf("weights      compressed-tensors: %s\n", q.unsupported.empty()
-                                                             ? "int8 codes, one scale a row"
-                                                             : printable("not read here: " + q.unsupported, 400).c_str());
+  if (const ModelConfig::Quantization& q = c.quantization; q.is_compressed_tensors()) {
+    const std::string form =
+        q.unsupported.empty() ? std::string(weight_format_name(q.weights)) : printable("not read here: " + q.unsupported, 400);
+    std::printf("weights      compressed-tensors: %s\n", form.c_str());
+  }
   if (with_checkpoint) {
     const PublishedSize size = published_size(c);
     std::printf("checkpoint   %s, %s: %s\n", plural(size.tensors, "tensor").c_str(),

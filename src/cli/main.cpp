@@ -28,6 +28,7 @@ constexpr Command kCommands[] = {
     {"generate", fathom::command_generate, "complete one prompt"},
     {"chat", fathom::command_chat, "talk to a model in the terminal"},
     {"convert", fathom::command_convert, "Hugging Face directory <-> GGUF file, and to other types"},
+    {"quantize", fathom::command_quantize, "fewer bits a weight: int8 and GGUF types; sizes and the error of the weights"},
     {"bench", fathom::command_bench, "ops, prefill, decode, training steps against the machine's peak"},
     {"runs", fathom::command_runs, "list, show and compare training runs"},
 };

@@ -61,8 +61,8 @@ void ModelOptions::add(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--weights", weights,
                  "quantise plain weights of linear layers while loading (embedding, head and router stay): int8, q8_0, q4_0, "
-                 "q4_1, q5_0, q4_k, q6_k; plain: as they are stored")
-      ->check(CLI::IsMember({"plain", "int8", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"}))
+                 "q4_1, q5_0, q4_k, q6_k, int4-g32, int4-g128; plain: as they are stored")
+      ->check(CLI::IsMember({"plain", "int8", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k", "int4-g32", "int4-g128"}))
       ->capture_default_str();
   add_cache_type_option(app, cache_type);
   app.add_flag("--allow-long", allow_long, "go beyond the positions that the model was made for");

@@ -13,7 +13,8 @@ namespace fathom {
 struct ConvertOptions {
   std::string from, to;
   enum class Format { kHuggingFace, kGguf } format = Format::kGguf;
-  std::string dtype;  // f32 f16 bf16; a directory: int8; GGUF: q8_0 q4_0 q4_k q6_k; empty: as the source stores its values
+  std::string dtype;  // f32 f16 bf16; a directory: int8 int4-g32 int4-g128; GGUF: q8_0 q4_0 q4_1 q5_0 q4_k q6_k; empty: as the
+                      // source stores its values
   int64_t shard_bytes = kShardBytes;
   bool mtp = true;  // GGUF: the MTP layer goes along (as nextn tensors)
 };

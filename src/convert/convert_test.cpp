@@ -1,5 +1,5 @@
 // Conversions of every model fixture, there and back; what is lost is named; a kill is survived.
-#include "convert/convert.h"
+#include "convert/quantize.h"
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <tuple>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -236,13 +237,106 @@ TEST(Convert, Int8RowsAreWrittenAndRead) {
   }
 }
 
+// The same for 4 bits in groups of 32 and 128: what has no whole groups stays as it was, and config.json names it.
+TEST(Convert, Int4GroupsAreWrittenAndRead) {
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  int quantised = 0, refused = 0;
+  for (const auto& folder : model_folders())
+    for (const auto& [dtype, group, format] :
+         {std::tuple{"int4-g32", 32, WeightFormat::kInt4Group32}, std::tuple{"int4-g128", 128, WeightFormat::kInt4Group128}}) {
+      TestFolder out;
+      const std::string plain = out / "plain", int4 = out / "int4", back = out / "back";
+      const std::string error = error_of([&] { convert(folder, int4, kHf, dtype, 40000); });
+      if (!error.empty()) {
+        EXPECT_NE(error.find("has rows of whole groups for int4-g128"), std::string::npos) << error;
+        ++refused;
+        continue;
+      }
+      convert(folder, plain, kHf, "f32");
+      convert(int4, out / "again", kHf, dtype);
+      expect_same_tensors(int4, out / "again");
+      convert(int4, back, kHf, "f32");
+      const Json config = read_json_file(int4 + "/config.json")["quantization_config"];
+      EXPECT_EQ(config["format"], "pack-quantized");
+      EXPECT_EQ(config["config_groups"]["group_0"]["weights"]["group_size"], group);
+      const auto source = SafetensorsDirectory::open(plain), made = SafetensorsDirectory::open(int4),
+                 values = SafetensorsDirectory::open(back);
+      EXPECT_EQ(source.tensors().size(), values.tensors().size());
+      for (const auto& [name, located] : source.tensors()) {
+        const auto packed = made.tensors().find(name + "_packed");
+        const Tensor x = values.tensors().at(name).tensor();
+        if (packed == made.tensors().end()) {
+          EXPECT_TRUE(made.tensors().count(name)) << name;
+          const bool linear =
+              name.find("_proj") != std::string::npos && name.ends_with(".weight") && name.find("eh_proj") == std::string::npos;
+          const Json module = name.substr(0, name.rfind(".weight"));
+          EXPECT_EQ(linear, std::find(config["ignore"].begin(), config["ignore"].end(), module) != config["ignore"].end() &&
+                                name != "lm_head.weight")
+              << name;
+          if (linear) {
+            EXPECT_NE(located.entry->shape[1] % group, 0) << name;
+          }
+          continue;
+        }
+        ++quantised;
+        EXPECT_EQ(made.tensors().count(name), 0u);
+        const Tensor w = located.tensor(), codes = packed->second.tensor(), s = made.tensors().at(name + "_scale").tensor(),
+                     shape = made.tensors().at(name + "_shape").tensor();
+        const int64_t rows = w.dim(0), k = w.dim(1);
+        ASSERT_EQ(codes.dtype(), DType::kI32);
+        ASSERT_EQ(codes.shape(), Shape({rows, k / 8})) << name;
+        ASSERT_EQ(s.shape(), Shape({rows, k / group})) << name;
+        int64_t stored_shape[2];
+        ASSERT_EQ(shape.bytes(), 16);
+        std::memcpy(stored_shape, shape.raw(), 16);
+        EXPECT_TRUE(stored_shape[0] == rows && stored_shape[1] == k);
+        for (int64_t r = 0; r < rows; ++r)
+          for (int64_t c = 0; c < k; ++c) {
+            const float scale = half_value(reinterpret_cast<const uint16_t*>(s.raw())[(r * k + c) / group]);
+            if (c % group == 0) {
+              float largest = 0;
+              for (int64_t i = 0; i < group; ++i) largest = std::max(largest, std::fabs(w.row<float>(r)[c + i]));
+              ASSERT_NEAR(scale, largest / 7.5, largest / 7.5 / 2048) << name;
+            }
+            const int code =
+                static_cast<int>(static_cast<uint32_t>(codes.data<int32_t>()[(r * k + c) / 8]) >> (c % 8 * 4) & 15) - 8;
+            ASSERT_EQ(code, std::lrint(std::clamp(w.row<float>(r)[c] / scale, -8.f, 7.f))) << name;
+            ASSERT_EQ(x.row<float>(r)[c], static_cast<float>(code) * scale) << name;
+          }
+      }
+      Numerics as_stored, while_loading;
+      while_loading.weights = format;
+      const Tensor logits = logits_of(int4, as_stored), expanded = logits_of(back, as_stored);
+      if (!is_fp8(folder)) {
+        EXPECT_TRUE(same_bits(logits, logits_of(folder, while_loading))) << folder;
+      }
+      as_stored.mla = MlaFormula::kAbsorbed;
+      const Tensor absorbed = logits_of(int4, as_stored);
+      float largest = 0, difference = 0;
+      for (int64_t i = 0; i < logits.numel(); ++i) {
+        const float y = expanded.data<float>()[i];
+        largest = std::max(largest, std::fabs(y));
+        for (const Tensor* other : {&logits, &absorbed})
+          difference = std::max(difference, std::fabs(other->data<float>()[i] - y));
+      }
+      EXPECT_LT(difference, 2e-5f * largest) << folder << " " << dtype;
+    }
+  EXPECT_GT(quantised, 100);
+  EXPECT_GT(refused, 0);
+}
+
 // Every written type loads; its weights are the checkpoint's within the type's error.
 TEST(Convert, QuantisedTypesLoad) {
   if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
   for (const auto& folder : model_folders()) {
     const auto hf = SafetensorsDirectory::open(folder);
-    for (const auto& [dtype, bound] :
-         {std::pair{"q8_0", 0.01}, {"q4_0", 0.13}, {"q4_k", 0.12}, {"q6_k", 0.04}, {"f16", 1e-3}}) {
+    for (const auto& [dtype, bound] : {std::pair{"q8_0", 0.01},
+                                       {"q4_0", 0.13},
+                                       {"q4_1", 0.12},
+                                       {"q5_0", 0.07},
+                                       {"q4_k", 0.12},
+                                       {"q6_k", 0.04},
+                                       {"f16", 1e-3}}) {
       TestFolder out;
       convert(folder, out / "model.gguf", kGguf, dtype);
       const GgufModel model = GgufModel::open(out / "model.gguf");
@@ -261,6 +355,50 @@ TEST(Convert, QuantisedTypesLoad) {
       EXPECT_LE(std::sqrt(error / power), bound) << folder << " " << dtype;
     }
   }
+}
+
+// Every scheme, from a directory and from a GGUF file: sizes and the error are those of what lies there, by this test's own
+// sums.
+TEST(Convert, QuantizeSaysSizesAndError) {
+  const std::string directory = models() + "/llama3-tiny";
+  if (!is_directory(directory)) GTEST_SKIP() << "no fixtures at " << models();
+  TestFolder out;
+  convert(directory, out / "plain.gguf", kGguf, "f32");
+  const auto plain = ModelSource::open(directory);
+  for (const QuantizeScheme& scheme : quantize_schemes()) {
+    if (std::string(scheme.name) == "int4-g128") continue;  // this model's rows are shorter
+    for (const std::string& from : {directory, out / "plain.gguf"}) {
+      ConvertOptions options;
+      options.from = from, options.to = out / (std::string(scheme.name) + (from == directory ? "" : "-gguf"));
+      const QuantizeReport report = quantize_model(options, scheme.name);
+      EXPECT_FALSE(report.quantised_before);
+      EXPECT_EQ(report.bytes_before, ModelSource::open(from)->stored_bytes());
+      const auto made = ModelSource::open(options.to);
+      EXPECT_EQ(made->is_gguf(), scheme.format == kGguf);
+      EXPECT_EQ(report.converted.bytes, made->stored_bytes());
+      EXPECT_LT(report.converted.bytes, report.bytes_before) << scheme.name;
+      double difference = 0, original = 0;
+      int64_t tensors = 0;
+      for (const auto& item : made->items()) {
+        if (!item.quantised) continue;
+        ++tensors;
+        std::vector<float> a(static_cast<size_t>(item_rows(item) * item_width(item))), b(a.size());
+        plain->read_rows(*plain->find(item.name), 0, item_rows(item), a.data());
+        made->read_rows(item, 0, item_rows(item), b.data());
+        for (size_t i = 0; i < a.size(); ++i)
+          difference += std::pow(static_cast<double>(b[i]) - a[i], 2), original += static_cast<double>(a[i]) * a[i];
+      }
+      EXPECT_GT(tensors, 10);
+      EXPECT_EQ(report.error.tensors, tensors);
+      EXPECT_NEAR(report.error.relative, std::sqrt(difference / original), 1e-9) << scheme.name;
+      EXPECT_GT(report.error.relative, 1e-3) << scheme.name;
+      EXPECT_LT(report.error.relative, 0.13) << scheme.name;
+      EXPECT_GE(report.error.worst_relative, report.error.relative);
+    }
+  }
+  ConvertOptions options;
+  options.from = directory, options.to = out / "none";
+  EXPECT_NE(error_of([&] { quantize_model(options, "q3_k"); }).find("q3_k is not known; schemes are int8"), std::string::npos);
 }
 
 // The MTP layer's copies of embedding and head share the original's memory: one that is none is refused by name.

@@ -27,12 +27,15 @@ class HfSource : public ModelSource {
       fingerprint += stamp(file->path());
       for (const auto& [key, value] : file->metadata()) metadata.emplace(key, value);
       for (const auto& entry : file->entries()) {
-        Item item{entry.name, entry.shape, entry.dtype, false, ""};
-        // Scales are there, with their shape; a scheme that is not read is no matter to a copy.
-        if (config().quantization.unsupported.empty())
-          item.quantised = QuantizedWeight::find(files_, config(), entry.name).has_value();
-        item.scale_of = QuantizedWeight::scaled_by(entry.name);
-        items_.push_back(std::move(item));
+        items_.push_back({entry.name, entry.shape, entry.dtype, false, QuantizedWeight::part_of(entry.name)});
+        // A scheme that is not read is no matter to a copy.
+        if (!config().quantization.unsupported.empty()) continue;
+        if (QuantizedWeight::find(files_, config(), entry.name)) {
+          items_.back().quantised = true;
+        } else if (entry.name.ends_with("_packed") && !items_.back().part_of.empty()) {
+          if (const auto packed = QuantizedWeight::find(files_, config(), items_.back().part_of))
+            items_.push_back({items_.back().part_of, packed->shape(), DType::kF32, true, "", false});
+        }
       }
     }
     fingerprint += stamp(directory + "/config.json");
@@ -48,9 +51,15 @@ class HfSource : public ModelSource {
     }
   }
   bool is_gguf() const override { return false; }
+  int64_t stored_bytes() const override {
+    int64_t bytes = 0;
+    for (const auto& file : files_.files()) bytes += file->data_bytes();
+    return bytes;
+  }
   void check_readable() const override { check_quantization(config(), model_files_.path()); }
   Tensor read(const Item& item) const override { return files_.tensors().at(item.name).tensor(); }
   void read_rows(const Item& item, int64_t begin, int64_t end, float* to) const override {
+    if (const auto quantised = QuantizedWeight::find(files_, config(), item.name)) return quantised->read_rows(begin, end, to);
     const Tensor tensor = files_.tensors().at(item.name).tensor();
     const int64_t width = item_width(item);
     const std::byte* from = tensor.raw() + begin * width * dtype_bytes(item.dtype);
@@ -61,8 +70,6 @@ class HfSource : public ModelSource {
       for (int64_t i = 0; i < n; ++i) to[i] = to_float(reinterpret_cast<const bf16*>(from)[i]);
     } else if (item.dtype == DType::kF16) {
       for (int64_t i = 0; i < n; ++i) to[i] = to_float(reinterpret_cast<const f16*>(from)[i]);
-    } else if (const auto quantised = QuantizedWeight::find(files_, config(), item.name)) {
-      quantised->read_rows(begin, end, to);
     } else {
       fail_usage("convert", "tensor '" + printable(item.name) + "' has type " + std::string(dtype_name(item.dtype)) +
                                 ", which holds no weights; only a copy without --dtype keeps it");
@@ -79,13 +86,18 @@ class GgufSource : public ModelSource {
     for (const PublishedTensor& tensor : model_.tensors()) {
       const GgmlType type = model_.stored_type(tensor.name);
       const bool plain = type == GgmlType::kF32 || type == GgmlType::kF16 || type == GgmlType::kBF16;
-      items_.push_back({tensor.name, tensor.shape, model_.dtype(tensor.name), !plain, ""});
+      items_.push_back({tensor.name, tensor.shape, model_.dtype(tensor.name), !plain, "", plain});
     }
     index();
     metadata["format"] = "pt";
     for (const std::string& path : model_.file().paths()) fingerprint += stamp(path);
   }
   bool is_gguf() const override { return true; }
+  int64_t stored_bytes() const override {
+    int64_t bytes = 0;
+    for (const auto& entry : model_.file().entries()) bytes += entry.bytes;
+    return bytes;
+  }
   Tensor read(const Item& item) const override { return model_.read(item.name); }
   void read_rows(const Item& item, int64_t begin, int64_t end, float* to) const override {
     model_.read_rows(item.name, begin, end, to);

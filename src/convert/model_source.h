@@ -19,14 +19,16 @@ class ModelSource {
   struct Item {
     std::string name;
     std::vector<int64_t> shape;
-    DType dtype;             // as stored; F32 for GGUF's quantised types
-    bool quantised = false;  // values were rounded to codes with scales: GGUF's types, FP8, int8
-    std::string scale_of;    // not empty: where that tensor is quantised, these are its scales
+    DType dtype;             // as stored; F32 where the values are quantised and not `stored`
+    bool quantised = false;  // values were rounded to codes with scales: GGUF's types, FP8, integers
+    std::string part_of;     // not empty: where that item is quantised, this tensor is a part of it
+    bool stored = true;      // read() gives a tensor of this name and type
   };
   const ModelConfig& config() const { return model_files_.config(); }
   const std::vector<Item>& items() const { return items_; }
   const Item* find(const std::string& name) const;
   virtual bool is_gguf() const = 0;
+  virtual int64_t stored_bytes() const = 0;  // of all tensors, as they lie in the files
   // Error (usage) where config.json says that the values are stored in a way that read_rows() does not know.
   virtual void check_readable() const {}
   // Rows [begin, end) as values (code times scale), shape[0] rows; a vector is one row.

@@ -1,5 +1,5 @@
 #include <cstring>
-#include <set>
+#include <map>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -27,8 +27,8 @@ DType dtype_named(const std::string& name) {
   if (name == "f32") return DType::kF32;
   if (name == "f16") return DType::kF16;
   if (name == "bf16") return DType::kBF16;
-  fail_usage("convert",
-             "--dtype " + printable(name) + " is no type of a Hugging Face directory here; f32, f16, bf16 and int8 are");
+  fail_usage("convert", "--dtype " + printable(name) +
+                            " is no type of a Hugging Face directory here; f32, f16, bf16, int8, int4-g32 and int4-g128 are");
 }
 const char* torch_name(DType dtype) { return dtype == DType::kF32 ? "float32" : dtype == DType::kF16 ? "float16" : "bfloat16"; }
 bool is_float(DType dtype) {
@@ -46,29 +46,58 @@ bool fits(const ModelSource& source, const ModelSource::Item& item, DType dtype)
   return true;
 }
 
-// A tensor of the directory: `item` as `dtype`, or quantised: its codes or its scales.
+// A tensor of the directory: `item` as `dtype`, or a part of its quantised form.
 struct Planned {
   const ModelSource::Item* item;
   DType dtype;
-  enum class Part { kValues, kCodes, kScales } part = Part::kValues;
+  enum class Part { kValues, kCodes, kScales, kShape } part = Part::kValues;
+  WeightFormat weights = WeightFormat::kPlain;
 
+  bool int8() const { return weights == WeightFormat::kInt8Row; }
+  int64_t group() const { return int8() ? item->shape[1] : block_layout(weights).group; }  // of values with one scale
   ShardEntry entry() const {
-    if (part == Part::kScales) return {item->name + "_scale", dtype, {item->shape[0], 1}};
+    switch (part) {
+      case Part::kValues:
+        break;
+      case Part::kCodes:
+        if (!int8()) return {item->name + "_packed", dtype, {item->shape[0], item->shape[1] / 8}};
+        break;
+      case Part::kScales:
+        return {item->name + "_scale", dtype, {item->shape[0], item->shape[1] / group()}};
+      case Part::kShape:
+        return {item->name + "_shape", dtype, {2}};
+    }
     return {item->name, dtype, item->shape};
   }
 };
+std::vector<Planned> quantised_parts(const ModelSource::Item& item, WeightFormat weights) {
+  using Part = Planned::Part;
+  if (weights == WeightFormat::kInt8Row)
+    return {{&item, DType::kI8, Part::kCodes, weights}, {&item, DType::kF16, Part::kScales, weights}};
+  return {{&item, DType::kI32, Part::kCodes, weights},
+          {&item, DType::kF16, Part::kScales, weights},
+          {&item, DType::kI64, Part::kShape, weights}};
+}
 
 struct Plan {
   std::vector<Planned> tensors;
   std::string config_json;
 };
 
+// The format of a directory's weights that --dtype asks for; kPlain: a type of values.
+WeightFormat quantised_format(const std::string& dtype) {
+  const WeightFormat format = weight_format_from_name(dtype).value_or(WeightFormat::kPlain);
+  return format == WeightFormat::kInt8Row || is_int4(format) ? format : WeightFormat::kPlain;
+}
+
 // config.json's quantization_config where the linear layers' weights become `weights`: what is a matrix and not one of them is
-// named as left out.
-std::string quantised_config(const std::string& config_json, WeightFormat weights, const ModelConfig& config) {
+// named as left out, and so is `plain`.
+std::string quantised_config(const std::string& config_json, WeightFormat weights, const ModelConfig& config,
+                             const std::vector<std::string>& plain) {
   std::vector<std::string> ignore = {"lm_head"};
   if (config.n_routed_experts > 0) ignore.push_back("re:.*\\.mlp\\.gate$");
   if (config.num_nextn_predict_layers > 0) ignore.insert(ignore.end(), {"re:.*\\.eh_proj$", "re:.*\\.shared_head\\.head$"});
+  for (const std::string& weight : plain) ignore.push_back(weight.substr(0, weight.rfind(".weight")));
   Json json = parse_json(config_json, "config.json");
   json["quantization_config"] = compressed_tensors_config(weights, ignore);
   return json.dump(2) + "\n";
@@ -78,10 +107,11 @@ Plan plan_tensors(const ModelSource& source, const ConvertOptions& options, std:
   Plan plan;
   bool quantised = false;
   for (const auto& item : source.items()) quantised |= item.quantised;
-  const bool int8 = options.dtype == "int8";
-  const bool is_int8 = source.config().quantization.weights == WeightFormat::kInt8Row;
-  if (!source.is_gguf() && (options.dtype.empty() || (int8 && is_int8))) {
-    for (const auto& item : source.items()) plan.tensors.push_back({&item, item.dtype});
+  const WeightFormat weights = quantised_format(options.dtype);
+  const bool quantising = weights != WeightFormat::kPlain;
+  if (!source.is_gguf() && (options.dtype.empty() || (quantising && weights == source.config().quantization.weights))) {
+    for (const auto& item : source.items())
+      if (item.stored) plan.tensors.push_back({&item, item.dtype});
     plan.config_json = source.config_json;
     return plan;
   }
@@ -90,27 +120,30 @@ Plan plan_tensors(const ModelSource& source, const ConvertOptions& options, std:
   // GGUF holds vectors and the router in F32 whatever the checkpoint had: without --dtype they return to its type where no
   // bit is lost.
   const std::string stored = source.config().torch_dtype;
-  const DType target = !options.dtype.empty() && !int8 ? dtype_named(options.dtype)
-                       : quantised                     ? DType::kBF16
-                       : stored == "float32"           ? DType::kF32
-                       : stored == "float16"           ? DType::kF16
-                                                       : DType::kBF16;
+  const DType target = !options.dtype.empty() && !quantising ? dtype_named(options.dtype)
+                       : quantised                           ? DType::kBF16
+                       : stored == "float32"                 ? DType::kF32
+                       : stored == "float16"                 ? DType::kF16
+                                                             : DType::kBF16;
   if (options.dtype.empty() && quantised) log_info("--dtype is not given: bf16, as the source is quantised");
   const std::string torch_dtype = torch_name(target);
-  std::set<std::string> linear;
-  if (int8)
+  std::map<std::string, std::vector<int64_t>> linear;  // and their shapes
+  std::vector<std::string> plain;                      // linear ones whose rows are no whole groups
+  if (quantising)
     for (const PublishedTensor& tensor : published_tensors(source.config()))
-      if (tensor.linear) linear.insert(tensor.name);
+      if (tensor.linear) linear[tensor.name] = tensor.shape;
   for (const auto& item : source.items()) {
-    const auto* scaled = item.scale_of.empty() ? nullptr : source.find(item.scale_of);
-    if (scaled && scaled->quantised) continue;  // multiplied into their tensor
-    if (linear.count(item.name)) {
-      if (item.shape.size() != 2)
-        fail_usage("convert",
-                   "tensor '" + printable(item.name) + "' has shape " + shape_text(item.shape) + " and is no matrix");
-      plan.tensors.push_back({&item, DType::kI8, Planned::Part::kCodes});
-      plan.tensors.push_back({&item, DType::kF16, Planned::Part::kScales});
-      continue;
+    const auto* whole = item.part_of.empty() ? nullptr : source.find(item.part_of);
+    if (whole && whole->quantised) continue;
+    if (const auto expected = linear.find(item.name); expected != linear.end()) {
+      if (item.shape != expected->second)
+        fail_usage("convert", "tensor '" + printable(item.name) + "' has shape " + shape_text(item.shape) +
+                                  "; config.json expects " + shape_text(expected->second));
+      if (item.shape[1] % k_multiple(weights) == 0) {
+        for (const Planned& part : quantised_parts(item, weights)) plan.tensors.push_back(part);
+        continue;
+      }
+      plain.push_back(item.name);
     }
     DType dtype = item.quantised || is_float(item.dtype) ? target : item.dtype;
     if (item.name.ends_with("e_score_correction_bias")) dtype = DType::kF32;  // small beside its differences (spec §2.1)
@@ -120,8 +153,15 @@ Plan plan_tensors(const ModelSource& source, const ConvertOptions& options, std:
     }
     plan.tensors.push_back({&item, dtype});
   }
+  if (quantising && plain.size() == linear.size())
+    fail_usage("convert", "no weight of '" + options.from + "' has rows of whole groups for " + options.dtype +
+                              " (widths such as " + std::to_string(source.find(plain[0])->shape[1]) + "); choose another type");
   plan.config_json = config_for(source.config_json, torch_dtype, true);
-  if (int8) plan.config_json = quantised_config(plan.config_json, WeightFormat::kInt8Row, source.config());
+  if (quantising) plan.config_json = quantised_config(plan.config_json, weights, source.config(), plain);
+  if (!plain.empty())
+    warnings.push_back(std::to_string(plain.size()) + " of " + std::to_string(linear.size()) + " weights cannot be " +
+                       options.dtype + " (rows of no whole groups) and stay " + torch_dtype + ": " + plain[0] +
+                       (plain.size() > 1 ? ", ..." : ""));
   return plan;
 }
 
@@ -129,13 +169,17 @@ Plan plan_tensors(const ModelSource& source, const ConvertOptions& options, std:
 void encode_rows(const Planned& planned, const float* values, int64_t n, int64_t width, std::byte* to) {
   const int64_t count = n * width;
   if (planned.part != Planned::Part::kValues) {
-    check_values(planned.item->name, values, count, kInt8Largest, "int8 with scales in F16");
-    for (int64_t r = 0; r < n; ++r, values += width) {
-      const f16 scale = int8_scale(values, width);
+    const bool int8 = planned.int8();
+    const int64_t group = planned.group();
+    check_values(planned.item->name, values, count, int8 ? kInt8Largest : kInt4Largest, "integers with scales in F16");
+    for (int64_t i = 0; i < count / group; ++i, values += group) {
+      const f16 scale = int8 ? int8_scale(values, group) : int4_scale(values, group);
       if (planned.part == Planned::Part::kScales)
-        std::memcpy(to + r * 2, &scale.bits, 2);
+        std::memcpy(to + i * 2, &scale.bits, 2);
+      else if (int8)
+        quantize_int8(values, group, scale, reinterpret_cast<int8_t*>(to) + i * group);
       else
-        quantize_int8(values, width, scale, reinterpret_cast<int8_t*>(to) + r * width);
+        quantize_int4(values, group, scale, reinterpret_cast<uint8_t*>(to) + i * group / 2);
     }
     return;
   }
@@ -151,14 +195,19 @@ void encode_rows(const Planned& planned, const float* values, int64_t n, int64_t
 
 void write_tensor(const ModelSource& source, const Planned& planned, SafetensorsShard& shard) {
   const ModelSource::Item& item = *planned.item;
-  if (planned.part == Planned::Part::kValues && planned.dtype == item.dtype && !(source.is_gguf() && item.quantised)) {
+  if (planned.part == Planned::Part::kValues && planned.dtype == item.dtype && item.stored) {
     const Tensor tensor = source.read(item);
     if (tensor.bytes() > 0) shard.write(tensor.raw(), tensor.bytes());
     return;
   }
+  if (planned.part == Planned::Part::kShape) {
+    const int64_t shape[2] = {item.shape[0], item.shape[1]};
+    shard.write(shape, sizeof shape);
+    return;
+  }
   const int64_t width = item_width(item), rows = item_rows(item),
                 chunk = std::max<int64_t>(1, kChunkValues / std::max<int64_t>(1, width)),
-                row_bytes = (planned.part == Planned::Part::kScales ? 1 : width) * dtype_bytes(planned.dtype);
+                row_bytes = planned.entry().bytes() / std::max<int64_t>(1, rows);
   std::vector<float> values;
   std::vector<std::byte> bytes;
   for (int64_t begin = 0; begin < rows; begin += chunk) {

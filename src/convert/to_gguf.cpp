@@ -26,7 +26,8 @@ using Part = GgufTensorPlan::Part;
 GgmlType type_named(const std::string& name) {
   const GgmlTypeInfo* info = find_ggml_type(std::string_view(name));
   if (!info || !can_quantize(info->type))
-    fail_usage("convert", "--dtype " + printable(name) + " is not written; f32, f16, bf16, q8_0, q4_0, q4_k and q6_k are");
+    fail_usage("convert",
+               "--dtype " + printable(name) + " is not written; f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q4_k and q6_k are");
   return info->type;
 }
 // general.file_type: what most tensors are.
@@ -38,8 +39,12 @@ int64_t file_type(GgmlType type) {
       return 1;
     case GgmlType::kQ4_0:
       return 2;
+    case GgmlType::kQ4_1:
+      return 3;
     case GgmlType::kQ8_0:
       return 7;
+    case GgmlType::kQ5_0:
+      return 8;
     case GgmlType::kQ4_K:
       return 14;
     case GgmlType::kQ6_K:
@@ -51,14 +56,15 @@ int64_t file_type(GgmlType type) {
 bool is_block(GgmlType type) { return ggml_type_info(type).block > 1; }
 
 // Vectors and the router stay F32, as every reader of GGUF expects. The head, and the MTP layer's copy of it, keeps more bits
-// where the rest has four.
+// where the rest has four or five.
 GgmlType type_for(const GgufTensorPlan& plan, GgmlType wanted, const ModelConfig& config, std::vector<std::string>& fallbacks) {
   if (plan.shape.size() < 2 || plan.name.find("ffn_gate_inp") != std::string::npos) return GgmlType::kF32;
   GgmlType type = wanted;
   const std::string original = published_original(plan.published[0], config),
                     main = original.empty() ? plan.published[0] : original;
   const bool head = main == (config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
-  if (head && (wanted == GgmlType::kQ4_0 || wanted == GgmlType::kQ4_K)) type = GgmlType::kQ6_K;
+  const auto few = {GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ5_0, GgmlType::kQ4_K};
+  if (head && std::find(few.begin(), few.end(), wanted) != few.end()) type = GgmlType::kQ6_K;
   const int64_t width = plan.shape.back();
   if (width % ggml_type_info(type).block == 0) return type;
   const GgmlType other = width % 32 == 0 ? GgmlType::kQ8_0 : GgmlType::kF16;

@@ -13,8 +13,9 @@
 namespace fathom {
 namespace {
 
-constexpr WeightFormat kFormats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
-                                     WeightFormat::kQ5_0,    WeightFormat::kQ4_K, WeightFormat::kQ6_K};
+constexpr WeightFormat kFormats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0,        WeightFormat::kQ4_0,
+                                     WeightFormat::kQ4_1,    WeightFormat::kQ5_0,        WeightFormat::kQ4_K,
+                                     WeightFormat::kQ6_K,    WeightFormat::kInt4Group32, WeightFormat::kInt4Group128};
 
 // Widths that blocks of 256 divide, and (the heads') ones that they do not: those take the fallback.
 ModelConfig wide_config(const std::string& kind) {
@@ -42,6 +43,11 @@ Tensor dequantised(const WeightPart& part) {
     if (part.format() == WeightFormat::kInt8Row)
       for (int64_t i = 0; i < part.k(); ++i)
         values.row<float>(r)[i] = static_cast<float>(reinterpret_cast<const int8_t*>(row)[i]) * part.scales.data<float>()[r];
+    else if (part.values.dtype() == DType::kI32)
+      for (int64_t i = 0; i < part.k(); ++i)
+        values.row<float>(r)[i] =
+            static_cast<float>(static_cast<int>(part.values.data<int32_t>()[(r * part.k() + i) / 8] >> (i % 8 * 4) & 15) - 8) *
+            part.scales.row<float>(r)[i * part.scales.dim(1) / part.k()];
     else
       dequantize_row(part.type, row, part.k(), values.row<float>(r));
   }

@@ -14,8 +14,11 @@ struct Scheme {  // a format of compressed-tensors that is read and written
   const char* format;
   int64_t num_bits;
   const char* strategy;
+  int64_t group_size;  // 0: none
 };
-constexpr Scheme kSchemes[] = {{WeightFormat::kInt8Row, "int-quantized", 8, "channel"}};
+constexpr Scheme kSchemes[] = {{WeightFormat::kInt8Row, "int-quantized", 8, "channel", 0},
+                               {WeightFormat::kInt4Group32, "pack-quantized", 4, "group", 32},
+                               {WeightFormat::kInt4Group128, "pack-quantized", 4, "group", 128}};
 
 std::string in_quotes(const std::string& text) { return "'" + printable(text) + "'"; }
 
@@ -69,12 +72,14 @@ WeightFormat read_group(const Json& group, const std::string& name, const std::s
   w.expect_none("dynamic", "false");
   w.expect_none("block_structure", "null");
   for (const Scheme& scheme : kSchemes) {
-    if (format != scheme.format) continue;
+    if (format != scheme.format || (scheme.weights == WeightFormat::kInt4Group32 && group_size != 32)) continue;
     if (num_bits != scheme.num_bits) w.refuse("num_bits", std::to_string(num_bits), std::to_string(scheme.num_bits));
     if (strategy != scheme.strategy) w.refuse("strategy", in_quotes(strategy), "'" + std::string(scheme.strategy) + "'");
+    if (scheme.group_size > 0 && group_size != scheme.group_size)
+      w.refuse("group_size", std::to_string(group_size), "32 or 128");
     return scheme.weights;
   }
-  Reader(group, source, kPrefix, unsupported).refuse("format", in_quotes(format), "'int-quantized'");
+  Reader(group, source, kPrefix, unsupported).refuse("format", in_quotes(format), "'int-quantized' or 'pack-quantized'");
   return WeightFormat::kPlain;
 }
 
@@ -127,8 +132,12 @@ ModelConfig::Quantization read_quantization(const Json& object, const std::strin
 Json compressed_tensors_config(WeightFormat weights, const std::vector<std::string>& ignore) {
   for (const Scheme& scheme : kSchemes) {
     if (scheme.weights != weights) continue;
-    const Json of_weights = {{"num_bits", scheme.num_bits}, {"type", "int"},         {"symmetric", true},
-                             {"strategy", scheme.strategy}, {"group_size", nullptr}, {"dynamic", false}};
+    const Json of_weights = {{"num_bits", scheme.num_bits},
+                             {"type", "int"},
+                             {"symmetric", true},
+                             {"strategy", scheme.strategy},
+                             {"group_size", scheme.group_size > 0 ? Json(scheme.group_size) : Json(nullptr)},
+                             {"dynamic", false}};
     Json config = {{"quant_method", "compressed-tensors"}, {"format", scheme.format}, {"quantization_status", "compressed"}};
     config["config_groups"]["group_0"] = {{"targets", {"Linear"}},
                                           {"format", scheme.format},

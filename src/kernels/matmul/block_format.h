@@ -34,8 +34,10 @@ enum class WeightFormat : uint8_t {
   kQ5_0,
   kQ4_K,
   kQ6_K,
+  kInt4Group32,  // 4-bit integers, one f32 scale for 32 or 128 k of a row: W4A16 (compressed-tensors' pack-quantized)
+  kInt4Group128,
 };
-constexpr int kWeightFormats = 9;
+constexpr int kWeightFormats = 11;
 
 struct BlockLayout {
   int64_t group;      // k that share a scale
@@ -64,8 +66,15 @@ constexpr BlockLayout block_layout(WeightFormat format) {
       return {32, 0, 2 * kPanel * 2 + 8 * kPanel, 4, true};  // f16 d [32], f16 dmin [32], u8 scales [4][32], u8 minima [4][32]
     case WeightFormat::kQ6_K:
       return {16, 0, kPanel * 2 + 8 * kPanel, 6, false};  // f16 d [32], i8 scales [8][32]
+    case WeightFormat::kInt4Group32:
+      return {32, 0, 4 * kPanel * 4, 4, false};  // floats [4][32]: files have them in bf16 or f16, and neither holds the other
+    case WeightFormat::kInt4Group128:
+      return {128, 0, kPanel * 4, 4, false};  // 32 floats
   }
   return {0, 0, 0, 0, false};
+}
+constexpr bool is_int4(WeightFormat format) {
+  return format == WeightFormat::kInt4Group32 || format == WeightFormat::kInt4Group128;
 }
 constexpr int64_t padded_k(int64_t k) { return (k + 31) / 32 * 32; }
 constexpr int64_t block_bytes(WeightFormat format, int64_t k) {  // of a block of k <= 128

@@ -276,6 +276,16 @@ using DecodeQ4_0 = DecodeSimple<WeightFormat::kQ4_0, SmallCodes<4, 8>>;
 using DecodeQ4_1 = DecodeSimple<WeightFormat::kQ4_1, SmallCodes<4, 0>>;
 using DecodeQ5_0 = DecodeSimple<WeightFormat::kQ5_0, SmallCodes<5, 16>>;
 
+// f32 scales [groups of a block][32].
+template <WeightFormat kOf>
+struct DecodeInt4 : SmallCodes<4, 8> {
+  static constexpr WeightFormat kFormat = kOf;
+  FATHOM_INLINE static F32 scale(const char*, const char* header, int64_t group, int64_t half) {
+    return load_floats(header + (group * kPanel + 16 * half) * 4);
+  }
+  FATHOM_INLINE static F32 min(const char*, int64_t, int64_t) { return zero(); }
+};
+
 struct DecodeQ4_K : SmallCodes<4, 0> {
   static constexpr WeightFormat kFormat = WeightFormat::kQ4_K;
   FATHOM_INLINE static F32 scale(const char*, const char* header, int64_t group, int64_t half) {

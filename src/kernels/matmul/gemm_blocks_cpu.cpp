@@ -267,6 +267,8 @@ constexpr FormatKernels kFormats[kWeightFormats] = {
     format_kernels<DecodeQ5_0>(),
     format_kernels<DecodeQ4_K>(),
     format_kernels<DecodeQ6_K>(),
+    format_kernels<DecodeInt4<WeightFormat::kInt4Group32>>(),
+    format_kernels<DecodeInt4<WeightFormat::kInt4Group128>>(),
 };
 
 const char* panel_of(const GemmTile& t, int64_t panel) { return t.packed + (t.panel0 + panel) * t.panel_bytes; }

@@ -15,8 +15,10 @@ namespace {
 
 class GemmBlocks : public GemmTest {};
 
-constexpr WeightFormat kFormats[] = {WeightFormat::kFp8Block, WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0,
-                                     WeightFormat::kQ4_1,     WeightFormat::kQ5_0,    WeightFormat::kQ4_K, WeightFormat::kQ6_K};
+constexpr WeightFormat kFormats[] = {WeightFormat::kFp8Block,    WeightFormat::kInt8Row, WeightFormat::kQ8_0,
+                                     WeightFormat::kQ4_0,        WeightFormat::kQ4_1,    WeightFormat::kQ5_0,
+                                     WeightFormat::kQ4_K,        WeightFormat::kQ6_K,    WeightFormat::kInt4Group32,
+                                     WeightFormat::kInt4Group128};
 // Scales over a wide range, subnormal halves too.
 WeightPart random_weight(Rng& rng, WeightFormat format, int64_t rows, int64_t k) {
   return random_part(format, rows, k, rng.next_u64(), 0.02f, 3.f);

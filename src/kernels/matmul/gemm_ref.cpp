@@ -81,6 +81,8 @@ BlockRow block_row(const WeightPart& w, int64_t n, int64_t k_end) {
       continue;
     } else if (format == WeightFormat::kInt8Row) {
       code = static_cast<int8_t>(base[n * ld + k]);
+    } else if (is_int4(format)) {
+      code = (base[n * ld * 4 + k / 2] >> (k % 2 * 4) & 15) - 8;
     } else if (format == WeightFormat::kQ8_0) {
       code = static_cast<int8_t>(block(k)[2 + i]);
     } else if (format == WeightFormat::kQ4_0) {
@@ -106,6 +108,8 @@ BlockRow block_row(const WeightPart& w, int64_t n, int64_t k_end) {
       scale = w.scales.row<float>(r / kFp8Block)[c / kFp8Block] / kFp8Widened;
     } else if (format == WeightFormat::kInt8Row) {
       scale = w.scales.data<float>()[n];
+    } else if (is_int4(format)) {
+      scale = w.scales.row<float>(n)[s];
     } else if (format == WeightFormat::kQ4_K) {
       const KScale packed = unpack_k_scale(block(k) + 4, static_cast<int>(k % 256 / 32));
       scale = load_f16(block(k)) * static_cast<float>(packed.scale);

@@ -28,7 +28,8 @@ std::vector<int64_t> begins_of(std::span<const WeightPart> parts) {
 }  // namespace
 
 std::string_view weight_format_name(WeightFormat format) {
-  constexpr std::string_view kNames[kWeightFormats] = {"plain", "fp8", "int8", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"};
+  constexpr std::string_view kNames[kWeightFormats] = {"plain", "fp8",  "int8", "q8_0",     "q4_0",     "q4_1",
+                                                       "q5_0",  "q4_k", "q6_k", "int4-g32", "int4-g128"};
   return kNames[static_cast<int>(format)];
 }
 std::string weight_format_names() {
@@ -68,7 +69,9 @@ GgmlType type_of(WeightFormat format) {
     if (format_of(type) == format) return type;
   return GgmlType::kF32;
 }
-int64_t k_multiple(WeightFormat format) { return ggml_type_info(type_of(format)).block; }
+int64_t k_multiple(WeightFormat format) {
+  return is_int4(format) ? block_layout(format).group : ggml_type_info(type_of(format)).block;
+}
 WeightFormat fallback_format(WeightFormat format, int64_t k) {
   if (k % k_multiple(format) == 0) return format;
   if (format == WeightFormat::kQ4_K) return fallback_format(WeightFormat::kQ5_0, k);
@@ -82,6 +85,9 @@ WeightFormat WeightPart::format() const {
       return WeightFormat::kFp8Block;
     case DType::kI8:
       return WeightFormat::kInt8Row;
+    case DType::kI32:
+      CHECK(scales.rank() == 2 && (k() == scales.dim(1) * 32 || k() == scales.dim(1) * 128));
+      return k() == scales.dim(1) * 32 ? WeightFormat::kInt4Group32 : WeightFormat::kInt4Group128;
     case DType::kU8:
       return format_of(type);
     default:
@@ -89,6 +95,7 @@ WeightFormat WeightPart::format() const {
   }
 }
 int64_t WeightPart::k() const {
+  if (values.dtype() == DType::kI32) return values.dim(1) * 8;
   if (values.dtype() != DType::kU8) return values.dim(transposed ? 0 : 1);
   const GgmlTypeInfo& info = ggml_type_info(type);
   return values.dim(1) / info.bytes * info.block;

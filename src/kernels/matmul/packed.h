@@ -19,9 +19,11 @@ inline DType compute_dtype(Compute c) { return c == Compute::kF32 ? DType::kF32 
 
 // Rows of a weight as a file or a Parameter holds them; several below each other make one fused operand.
 struct WeightPart {
-  // [rows, K] F32, BF16 or F16: plain. F8_E4M3 and I8: with `scales`. U8: [rows, bytes of a row] in blocks of `type`.
+  // [rows, K] F32, BF16 or F16: plain. F8_E4M3 and I8: with `scales`. I32: [rows, K / 8], 8 codes of 4 bits a word from the low
+  // bits up, value code - 8, with `scales`. U8: [rows, bytes of a row] in blocks of `type`.
   Tensor values;
-  // F8_E4M3: [ceil(R / 128), ceil(K / 128)] F32 of the whole published tensor of R rows. I8: [rows] F32.
+  // F8_E4M3: [ceil(R / 128), ceil(K / 128)] F32 of the whole published tensor of R rows. I8: [rows] F32. I32: [rows, K / 32] or
+  // [rows, K / 128] F32.
   Tensor scales;
   // F8_E4M3: `values` are rows (transposed: columns of them, [K, rows] as stored) from `first_row` of the published tensor.
   int64_t first_row = 0;

@@ -22,7 +22,7 @@ struct Lane {
   int64_t row;
   const uint8_t* bytes() const {  // of k = 0
     const uint8_t* base = reinterpret_cast<const uint8_t*>(part->values.raw());
-    return part->transposed ? base + row : base + row * part->values.row_stride();
+    return part->transposed ? base + row : base + row * part->values.row_stride() * dtype_bytes(part->values.dtype());
   }
   const uint8_t* block(int64_t k) const {  // of GGUF's types
     const GgmlTypeInfo& info = ggml_type_info(part->type);
@@ -45,6 +45,13 @@ void split_nibbles(const uint8_t* from, int64_t n, uint8_t* low, uint8_t* high) 
     high[i] = from[i] >> 4;
   }
 }
+// Two codes a byte beside each other, the low one first.
+void split_pairs(const uint8_t* from, int64_t n, uint8_t* to) {
+  for (int64_t i = 0; i < n; ++i) {
+    to[2 * i] = from[i] & 15;
+    to[2 * i + 1] = from[i] >> 4;
+  }
+}
 // k in [k0, k0 + kc) of one lane.
 void read_codes(WeightFormat format, const Lane& lane, int64_t k0, int64_t kc, uint8_t* to) {
   switch (format) {
@@ -53,6 +60,10 @@ void read_codes(WeightFormat format, const Lane& lane, int64_t k0, int64_t kc, u
     case WeightFormat::kFp8Block:
     case WeightFormat::kInt8Row:
       std::memcpy(to, lane.bytes() + k0, static_cast<size_t>(kc));
+      break;
+    case WeightFormat::kInt4Group32:
+    case WeightFormat::kInt4Group128:
+      split_pairs(lane.bytes() + k0 / 2, kc / 2, to);
       break;
     case WeightFormat::kQ8_0:
       for (int64_t k = 0; k < kc; k += 32) std::memcpy(to + k, lane.block(k0 + k) + 2, 32);
@@ -193,6 +204,16 @@ bool lay_scales(WeightFormat format, const Lane* lanes, int64_t count, int64_t k
         std::memcpy(out + c * 4, &scale, 4);
         break;
       }
+      case WeightFormat::kInt4Group32:
+      case WeightFormat::kInt4Group128: {
+        const int64_t group = block_layout(format).group;
+        const float* scales = lanes[c].part->scales.row<float>(lanes[c].row) + k0 / group;
+        for (int64_t i = 0; i < kc / group; ++i) {
+          finite &= std::isfinite(scales[i]);
+          std::memcpy(out + (i * kPanel + c) * 4, scales + i, 4);
+        }
+        break;
+      }
       case WeightFormat::kQ8_0:
       case WeightFormat::kQ4_0:
       case WeightFormat::kQ4_1:
@@ -245,6 +266,10 @@ void check_part(const WeightPart& part) {
       break;
     case WeightFormat::kInt8Row:
       CHECK(part.scales.numel() == part.rows() && part.scales.dtype() == DType::kF32 && !part.transposed);
+      break;
+    case WeightFormat::kInt4Group32:
+    case WeightFormat::kInt4Group128:
+      CHECK(part.scales.rows() == part.rows() && part.scales.dtype() == DType::kF32 && !part.transposed);
       break;
     default:
       CHECK(!part.transposed && part.values.dim(1) % ggml_type_info(part.type).bytes == 0);

@@ -58,6 +58,10 @@ WeightPart random_part(WeightFormat format, int64_t rows, int64_t k, uint64_t se
     w.values = Tensor::empty({rows, k}, DType::kI8);
     fill(w.values, seed);
     w.scales = scales({rows}, 74);
+  } else if (is_int4(format)) {
+    w.values = Tensor::empty({rows, k / 8}, DType::kI32);
+    fill(w.values, seed);
+    w.scales = scales({rows, k / block_layout(format).group}, 4.6f);
   } else {
     w.type = type_of(format);
     const GgmlTypeInfo& info = ggml_type_info(w.type);

@@ -62,9 +62,10 @@ constexpr MatmulCase kBenchCases[] = {
 };
 
 // Over weights in blocks: prefill, experts, and few rows, which memory binds.
-constexpr WeightFormat kBlockFormats[] = {WeightFormat::kFp8Block, WeightFormat::kInt8Row, WeightFormat::kQ8_0,
-                                          WeightFormat::kQ4_0,     WeightFormat::kQ4_1,    WeightFormat::kQ5_0,
-                                          WeightFormat::kQ4_K,     WeightFormat::kQ6_K};
+constexpr WeightFormat kBlockFormats[] = {WeightFormat::kFp8Block,    WeightFormat::kInt8Row, WeightFormat::kQ8_0,
+                                          WeightFormat::kQ4_0,        WeightFormat::kQ4_1,    WeightFormat::kQ5_0,
+                                          WeightFormat::kQ4_K,        WeightFormat::kQ6_K,    WeightFormat::kInt4Group32,
+                                          WeightFormat::kInt4Group128};
 constexpr MatmulCase kBlockShapes[] = {
     {kForwardPacked, 512, 4096, 2048}, {kForwardPacked, 3072, 1024, 512, 64}, {kForwardPacked, 16, 8192, 8192},
     {kForwardPacked, 4, 8192, 8192},   {kForwardPacked, 1, 8192, 8192},

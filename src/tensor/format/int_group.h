@@ -1,4 +1,5 @@
-// Symmetric integers with one scale for a group of values: rows of int8 (W8A16, inference-serving.md §1.3).
+// Symmetric integers with one scale for a group of values: rows of int8 (W8A16, inference-serving.md §1.3), and groups of k in
+// 4 bits (W4A16).
 #pragma once
 #include <cstdint>
 
@@ -11,5 +12,11 @@ f16 int8_scale(const float* x, int64_t n);
 // x / scale, rounded to the nearest integer (ties to even), at most 127 in magnitude.
 void quantize_int8(const float* x, int64_t n, f16 scale, int8_t* to);
 inline constexpr float kInt8Largest = 65504.f * 127;  // the largest magnitude whose scale is finite
+
+// max |x| of the group / 7.5, half the range of 4 bits, in half precision.
+f16 int4_scale(const float* x, int64_t n);
+// x / scale as above, from -8 to 7, stored plus 8: two codes a byte, the low one first. n is even.
+void quantize_int4(const float* x, int64_t n, f16 scale, uint8_t* to);
+inline constexpr float kInt4Largest = 65504.f * 7.5f;
 
 }  // namespace fathom
