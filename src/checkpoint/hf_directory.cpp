@@ -2,15 +2,20 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
 #include "base/machine.h"
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "base/utf8.h"
 #include "checkpoint/generation_config.h"
 #include "checkpoint/gguf_load.h"
+#include "checkpoint/packed_cache.h"
 #include "checkpoint/published_tensors.h"
 #include "checkpoint/quantized_weight.h"
 #include "checkpoint/safetensors.h"
@@ -204,23 +209,63 @@ Decoder read_directory(const ModelFiles& model_files, const Numerics& numerics, 
   return model;
 }
 
+// False, and a line that says why, where the cache cannot be used.
+bool pack_from_cache(Decoder& model, const std::string& path, const PackedIdentity& identity) {
+  if (!file_exists(path)) return false;
+  try {
+    PackedReader reader(path, identity);
+    model.prepack(&reader);
+    reader.check_end();
+    return true;
+  } catch (const Error& e) {
+    log_warning(std::string(e.what()) + "; it is written anew");
+    return false;
+  }
+}
+void write_cache(const PackedWriter& writer, const std::string& path, const PackedIdentity& identity) {
+  try {
+    writer.write(path, identity);
+    log_info("packed weights are kept in '" + printable(path) + "'");
+  } catch (const Error& e) {
+    log_warning(std::string(e.what()) + "; the packed weights are not kept");
+  }
+}
+
 }  // namespace
 
-Decoder load_model(const ModelFiles& files, const Numerics& numerics, bool training, LoadTimes* times) {
+Decoder load_model(const ModelFiles& files, const Numerics& numerics, bool training, LoadTimes* times,
+                   const std::string& packed_cache) {
   const double start = now_seconds();
+  CHECK(!training || packed_cache.empty());
   if (files.is_gguf() && training)
     fail_usage("checkpoint",
                "'" + files.path() + "' is a GGUF file; training needs a Hugging Face directory: fathom convert makes one");
-  Decoder model = files.is_gguf() ? read_gguf_model(files.gguf(), numerics) : read_directory(files, numerics, training);
-  const double packing = now_seconds();
-  model.prepack();
+  const auto read = [&] {
+    return files.is_gguf() ? read_gguf_model(files.gguf(), numerics) : read_directory(files, numerics, training);
+  };
+  std::optional<Decoder> model(read());
+  double packing = now_seconds();
+  if (packed_cache.empty()) {
+    model->prepack();
+  } else {
+    const std::string path = packed_cache_path(packed_cache, files, numerics);
+    const PackedIdentity identity = packed_identity(files, numerics);
+    const bool there = file_exists(path);
+    if (!there || !pack_from_cache(*model, path, identity)) {
+      if (there) model.emplace(read());  // what was packed so far is gone
+      packing = now_seconds();
+      PackedWriter writer;
+      model->prepack(&writer);
+      write_cache(writer, path, identity);
+    }
+  }
   if (!training) {
-    model.drop_values_after_prepack();
+    model->drop_values_after_prepack();
     // A tied head was packed from the whole table: its pages go back with this view, and come again row by row.
     if (!files.is_gguf()) files.tensors().tensors().at(kTokenTable).tensor();
   }
   if (times) *times = {now_seconds() - start, now_seconds() - packing};
-  return model;
+  return std::move(*model);
 }
 
 void save_model(Decoder& model, const std::string& directory, DType dtype, const std::string& tokenizer_directory,

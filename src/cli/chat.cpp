@@ -234,7 +234,7 @@ int command_chat(int argc, char** argv) {
   ChatTemplate check(*tokenizer);  // whether the model can hold a conversation, before the weights are read
   const auto resolved = sampling.resolve(files, tokenizer);
   Speculation speculation(speculation_options, config, tokenizer);
-  Decoder model = load_model(files, options.numerics(config), /*training=*/false);
+  Decoder model = load_model(files, options.numerics(config), /*training=*/false, nullptr, options.packed_cache);
   Chat::Options chat_options;
   chat_options.sampling = resolved;
   chat_options.seed = sampling.seed;

@@ -119,7 +119,7 @@ int command_generate(int argc, char** argv) {
     max_tokens = left;
   }
   LoadTimes load;
-  Decoder model = load_model(files, options.numerics(config), /*training=*/false, &load);
+  Decoder model = load_model(files, options.numerics(config), /*training=*/false, &load, options.packed_cache);
   speculation.load(model.numerics());
   EngineConfig engine_options = engine_config(model, static_cast<int64_t>(prompt.size()) + max_tokens, n);
   // Text in, text out: padding of the vocabulary is not drawn. Ids in: the model alone decides.

@@ -88,7 +88,7 @@ int command_logits(int argc, char** argv) {
   const auto tokenizer = files.tokenizer();
   const std::vector<int32_t> ids = prompt_options.read(config, tokenizer, options.max_positions(config));
   const Numerics numerics = options.numerics(config);
-  Decoder model = load_model(files, numerics, /*training=*/false);
+  Decoder model = load_model(files, numerics, /*training=*/false, nullptr, options.packed_cache);
 
   Batch batch;
   batch.add(ids);

@@ -65,6 +65,10 @@ void ModelOptions::add(CLI::App& app) {
       ->check(CLI::IsMember({"plain", "int8", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k", "int4-g32", "int4-g128"}))
       ->capture_default_str();
   add_cache_type_option(app, cache_type);
+  app.add_option(
+      "--packed-cache", packed_cache,
+      "keep the packed weights in this file, or in a file of this folder: the next load maps them and packs nothing. "
+      "One that is stale or damaged is named on stderr and written anew");
   app.add_flag("--allow-long", allow_long, "go beyond the positions that the model was made for");
   add_threads_option(app);
 }

@@ -13,7 +13,7 @@
 namespace fathom {
 
 struct ModelOptions {
-  std::string directory, dtype, mla = "expanded", weights = "plain", cache_type = "plain";
+  std::string directory, dtype, mla = "expanded", weights = "plain", cache_type = "plain", packed_cache;
   bool allow_long = false;
   void add(CLI::App& app);
   ModelFiles open() const { return ModelFiles(directory); }

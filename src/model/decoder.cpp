@@ -153,8 +153,8 @@ void Decoder::allocate_grads() {
   }
 }
 
-void Decoder::prepack() {
-  const PackOptions packing = {impl_->numerics.compute, impl_->numerics.mla, impl_->numerics.weights};
+void Decoder::prepack(PackedStore* store) {
+  const PackOptions packing = {impl_->numerics.compute, impl_->numerics.mla, impl_->numerics.weights, store};
   Parameter& table = impl_->embedding->table;
   if (!table.stored.empty() && !impl_->embedding->is_stored_in_blocks()) {  // its rows are read where they are stored
     table.value = table.stored[0].values;
@@ -163,7 +163,7 @@ void Decoder::prepack() {
   for (auto& block : impl_->blocks) block->prepack(packing);
   if (impl_->mtp) impl_->mtp->prepack(packing);
   // The head is not quantised here: its file's format, else plain.
-  const PackOptions plain = {packing.compute, packing.mla, WeightFormat::kPlain};
+  const PackOptions plain = {packing.compute, packing.mla, WeightFormat::kPlain, store};
   if (impl_->head)
     impl_->head->prepack(plain);
   else

@@ -12,6 +12,7 @@
 #include "nn/batch.h"
 #include "nn/forward_context.h"
 #include "nn/kv_cache.h"
+#include "nn/packed_store.h"
 #include "nn/parameter.h"
 #include "tensor/tensor.h"
 
@@ -65,7 +66,7 @@ class Decoder {
   std::vector<NamedTensor> named_tensors();  // published names, the checkpoint's order
   void allocate_grads();
   // Weights changed (optimizer step, load): packed copies are stale. prepack() makes them for the forward role.
-  void prepack();
+  void prepack(PackedStore* store = nullptr);  // `store`: where they come from, or go to, in a fixed order
   void drop_packed();
   bool prepacked() const;
   void drop_values_after_prepack();  // inference: one copy of the weights stays

@@ -3,6 +3,7 @@
 #include "kernels/matmul/packed.h"
 #include "nn/batch.h"
 #include "nn/kv_cache.h"
+#include "nn/packed_store.h"
 #include "ops/attention/kv_record.h"
 #include "ops/rope/rope.h"
 
@@ -15,6 +16,7 @@ struct PackOptions {
   Compute compute = Compute::kF32;
   MlaFormula mla = MlaFormula::kExpanded;
   WeightFormat weights = WeightFormat::kPlain;  // linear layers' plain weights are quantised to it; kPlain: as they are
+  PackedStore* store = nullptr;                 // null: all are packed here
 };
 
 // What fixtures and learners look at, by MoE layer.

@@ -18,10 +18,13 @@ PackedMatrix pack_stored(const Parameter& p, const std::string& which, std::span
 }
 
 PackedMatrix pack_quantised(std::span<const WeightPart> parts, const PackOptions& packing) {
-  std::vector<WeightPart> quantised;
-  for (const WeightPart& part : parts)
-    quantised.push_back(part.format() == WeightFormat::kPlain ? quantize_part(part, packing.weights) : part);
-  return PackedMatrix::pack(quantised, packing.compute);
+  const auto pack = [&] {
+    std::vector<WeightPart> quantised;
+    for (const WeightPart& part : parts)
+      quantised.push_back(part.format() == WeightFormat::kPlain ? quantize_part(part, packing.weights) : part);
+    return PackedMatrix::pack(quantised, packing.compute);
+  };
+  return packing.store ? packing.store->next(parts, pack) : pack();
 }
 
 PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, const PackOptions& packing) {

@@ -133,14 +133,41 @@ PackedMatrix PackedMatrix::pack(std::span<const WeightPart> parts, Compute compu
     p.bytes_ += (rows + kPanel - 1) / kPanel * panel_bytes_of(format, p.k_, compute);
     i = end;
   }
-  p.storage_ = allocate_weights(std::max<int64_t>(64, p.bytes_));
+  const std::shared_ptr<std::byte> storage = allocate_weights(std::max<int64_t>(64, p.bytes_));
+  p.storage_ = storage;
   for (size_t i = 0; i < runs.size(); ++i) {
-    std::byte* out = p.storage_.get() + runs[i].offset;
+    std::byte* out = storage.get() + runs[i].offset;
     p.pieces_[i].data = out;
     const auto run = parts.subspan(runs[i].first, runs[i].count);
     const std::vector<int64_t> begins = begins_of(run);
     p.pieces_[i].format == WeightFormat::kPlain ? p.pack_plain(run, begins, out) : p.pack_blocks(run, begins, out);
   }
+  return p;
+}
+
+int64_t PackedMatrix::bytes_of(int64_t k, std::span<const Rows> pieces, Compute compute) {
+  constexpr int64_t kMost = int64_t{1} << 31;  // rows and columns: products of them fit
+  int64_t bytes = 0;
+  for (const Rows& piece : pieces) {
+    if (k < 1 || k > kMost || piece.rows < 1 || piece.rows > kMost || bytes > (int64_t{1} << 62) / 2) return -1;
+    bytes += (piece.rows + kPanel - 1) / kPanel * panel_bytes_of(piece.format, k, compute);
+  }
+  return pieces.empty() ? -1 : bytes;
+}
+
+PackedMatrix PackedMatrix::kept(int64_t k, std::span<const Rows> pieces, Compute compute,
+                                std::shared_ptr<const std::byte> data) {
+  CHECK(!pieces.empty());
+  PackedMatrix p;
+  p.compute_ = compute;
+  p.k_ = k;
+  for (const Rows& piece : pieces) {
+    p.plain_ |= piece.format == WeightFormat::kPlain;
+    p.pieces_.push_back({data.get() + p.bytes_, piece.format, p.n_, piece.rows});
+    p.n_ += piece.rows;
+    p.bytes_ += (piece.rows + kPanel - 1) / kPanel * panel_bytes_of(piece.format, k, compute);
+  }
+  p.storage_ = std::move(data);
   return p;
 }
 

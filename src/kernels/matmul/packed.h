@@ -62,6 +62,14 @@ class PackedMatrix {
   static PackedMatrix pack(const Tensor& w, Compute compute);
   // The parts below each other, each in its format. Reads each source byte once.
   static PackedMatrix pack(std::span<const WeightPart> parts, Compute compute);
+  // Bytes that were packed before, in this layout and on this rung; they are not written, and live as long as the matrix.
+  struct Rows {
+    WeightFormat format;
+    int64_t rows;
+  };
+  static PackedMatrix kept(int64_t k, std::span<const Rows> pieces, Compute compute, std::shared_ptr<const std::byte> data);
+  static int64_t bytes_of(int64_t k, std::span<const Rows> pieces, Compute compute);  // -1: no such matrix can be
+  const std::byte* data() const { return storage_.get(); }                            // bytes() of them, piece after piece
   bool defined() const { return !pieces_.empty(); }
   int64_t n() const { return n_; }
   int64_t k() const { return k_; }
@@ -78,7 +86,7 @@ class PackedMatrix {
   Compute compute_ = Compute::kF32;
   bool plain_ = false, has_nan_ = false;
   std::vector<Piece> pieces_;
-  std::shared_ptr<std::byte> storage_;
+  std::shared_ptr<const std::byte> storage_;
 };
 
 }  // namespace fathom
