@@ -159,6 +159,17 @@ TEST_F(Commands, GenerateIsASeedsFunction) {
   const Json a = with({"--seed", "1"}), b = with({"--seed", "1", "--threads", "1"}), c = with({"--seed", "2"});
   EXPECT_EQ(a.at("token_ids"), b.at("token_ids"));
   EXPECT_EQ(a.at("logprobs"), b.at("logprobs"));
+  EXPECT_TRUE(a.at("speculation").is_null());
+  for (const std::string kind : {std::string("ngram"), std::string("mtp"), "draft:" + model()}) {
+    const Json guessed = with({"--seed", "1", "--speculate", kind, "--draft-tokens", "3"});
+    EXPECT_EQ(guessed.at("token_ids"), a.at("token_ids")) << kind;
+    EXPECT_EQ(guessed.at("logprobs"), a.at("logprobs")) << kind;
+    const Json& speculation = guessed.at("speculation");
+    if (kind.starts_with("draft:")) {  // itself: always right
+      EXPECT_GT(speculation.at("drafted")[0], 0);
+      EXPECT_EQ(speculation.at("accepted"), speculation.at("drafted"));
+    }
+  }
   EXPECT_NE(a.at("token_ids"), c.at("token_ids"));
   const Json several = with({"--seed", "1", "--n", "5"});
   ASSERT_EQ(several.at("completions").size(), 5u);
@@ -213,6 +224,9 @@ TEST_F(Commands, BadInputIsToldWhatIsWrong) {
   expect_refused({"generate", model()}, "UTF-8", "\xc3");
   expect_refused({"generate", model(), "--prompt-ids", "1", "--temperature", "-1"}, "temperature");
   expect_refused({"generate", model(), "--prompt-ids", "1", "--max-tokens", "0"}, "max-tokens");
+  expect_refused({"generate", model(), "--prompt-ids", "1", "--speculate", "guess"}, "none of mtp, ngram, draft:DIR, off");
+  expect_refused({"generate", model(), "--prompt-ids", "1", "--speculate", "draft:/nowhere"}, "/nowhere");
+  expect_refused({"generate", model(), "--prompt-ids", "1", "--speculate", "ngram", "--draft-tokens", "17"}, "from 1 to 16");
   expect_refused({"logits", model()}, "--prompt");
   expect_refused({"chat", "/nowhere/at/all"}, "/nowhere/at/all");
   std::string full = "1";
