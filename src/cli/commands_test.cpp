@@ -160,7 +160,7 @@ TEST_F(Commands, GenerateIsASeedsFunction) {
   EXPECT_EQ(a.at("token_ids"), b.at("token_ids"));
   EXPECT_EQ(a.at("logprobs"), b.at("logprobs"));
   EXPECT_TRUE(a.at("speculation").is_null());
-  for (const std::string kind : {std::string("ngram"), std::string("mtp"), "draft:" + model()}) {
+  for (const std::string& kind : {std::string("ngram"), std::string("mtp"), "draft:" + model()}) {
     const Json guessed = with({"--seed", "1", "--speculate", kind, "--draft-tokens", "3"});
     EXPECT_EQ(guessed.at("token_ids"), a.at("token_ids")) << kind;
     EXPECT_EQ(guessed.at("logprobs"), a.at("logprobs")) << kind;
