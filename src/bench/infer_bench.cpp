@@ -59,7 +59,11 @@ void measure(int runs, InferBenchRow& row, const std::function<double(int)>& run
   row.spread = (rates.back() - rates.front()) / row.tokens_per_s;
 }
 
-bool is_bf16(const Decoder& model) { return model.numerics().compute == Compute::kBF16; }
+// What the linear layers' products cannot exceed.
+double peak_of(const Decoder& model) {
+  const Numerics& n = model.numerics();
+  return n.activations == Activations::kInt8 ? int8_peak() : gemm_peak(n.compute == Compute::kBF16);
+}
 
 }  // namespace
 
@@ -92,7 +96,7 @@ InferBenchRow bench_prefill(Decoder& model, int64_t tokens, int64_t depth, int r
                head = 2 * static_cast<double>(c.vocab_size) * static_cast<double>(c.hidden_size);
   const double flops = model.forward_flops_per_token(context) - head + head / static_cast<double>(tokens);
   row.tera_flops = flops * row.tokens_per_s / 1e12;
-  row.peak_share = row.tera_flops / gemm_peak(is_bf16(model));
+  row.peak_share = row.tera_flops / peak_of(model);
   return row;
 }
 
@@ -117,7 +121,7 @@ InferBenchRow bench_decode(Decoder& model, int64_t tokens, int64_t depth, int ru
   row.gb_per_s = row.bytes_per_token * row.tokens_per_s / 1e9;
   row.bandwidth_share = row.gb_per_s * 1e9 / memory_bandwidth();
   row.tera_flops = model.forward_flops_per_token(positions) * row.tokens_per_s / 1e12;
-  row.peak_share = row.tera_flops / gemm_peak(is_bf16(model));
+  row.peak_share = row.tera_flops / peak_of(model);
   return row;
 }
 

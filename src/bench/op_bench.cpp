@@ -12,6 +12,7 @@
 #include "ops/matmul/matmul_case.h"
 #include "ops/moe_dispatch/moe_dispatch_case.h"
 #include "ops/moe_gate/moe_gate_case.h"
+#include "ops/quantize_rows/quantize_rows_case.h"
 #include "ops/rms_norm/rms_norm_case.h"
 #include "ops/rope/rope_case.h"
 #include "ops/sampling/sampling_case.h"
@@ -34,8 +35,8 @@ std::vector<OpCase> overhead_cases() {
 
 std::vector<OpCase> all_op_cases() {
   std::vector<OpCase> all = overhead_cases();
-  for (auto list : {matmul_cases, attention_cases, rope_cases, rms_norm_cases, swiglu_cases, embedding_cases, moe_gate_cases,
-                    moe_dispatch_cases, cross_entropy_cases, sampling_cases, adamw_cases})
+  for (auto list : {matmul_cases, attention_cases, rope_cases, rms_norm_cases, swiglu_cases, quantize_rows_cases,
+                    embedding_cases, moe_gate_cases, moe_dispatch_cases, cross_entropy_cases, sampling_cases, adamw_cases})
     for (OpCase& c : list()) all.push_back(std::move(c));
   return all;
 }
@@ -55,7 +56,7 @@ OpResult run_op_case(const OpCase& c, double budget_s) {
   r.seconds = best;
   r.tera_flops = c.flops / best / 1e12;
   r.gigabytes = c.bytes / best / 1e9;
-  const double arithmetic = c.flops / 1e12 / gemm_peak(c.bf16), memory = c.bytes / memory_bandwidth();
+  const double arithmetic = c.flops / 1e12 / (c.int8 ? int8_peak() : gemm_peak(c.bf16)), memory = c.bytes / memory_bandwidth();
   r.memory_bound = memory > arithmetic;
   r.share = std::max(arithmetic, memory) / best;
   return r;

@@ -240,10 +240,14 @@ Decoder load_model(const ModelFiles& files, const Numerics& numerics, bool train
   if (files.is_gguf() && training)
     fail_usage("checkpoint",
                "'" + files.path() + "' is a GGUF file; training needs a Hugging Face directory: fathom convert makes one");
+  if (training && numerics.activations != Activations::k16Bit)
+    fail_usage("checkpoint", "training computes on 16-bit activations; --activations int8 is for inference");
   const auto read = [&] {
     return files.is_gguf() ? read_gguf_model(files.gguf(), numerics) : read_directory(files, numerics, training);
   };
   std::optional<Decoder> model(read());
+  if (numerics.activations == Activations::kInt8)
+    log_info("'" + files.path() + "': linear layers multiply with int8 activations; lm_head, router and attention do not");
   double packing = now_seconds();
   if (packed_cache.empty()) {
     model->prepack();

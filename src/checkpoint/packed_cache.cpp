@@ -131,6 +131,7 @@ void PackedWriter::write(const std::string& path, const PackedIdentity& identity
     for (const auto& piece : m.pieces()) pieces.push_back({weight_format_name(piece.format), piece.n});
     matrices.push_back(
         {{"n", m.n()}, {"k", m.k()}, {"offset", offset}, {"bytes", m.bytes()}, {"sum", hex(sums[i])}, {"pieces", pieces}});
+    matrices.back()["int8_activations"] = m.activations() == Activations::kInt8;
     offset += round_up(m.bytes(), kAlign);
   }
   Json header = to_json(identity);
@@ -191,6 +192,7 @@ PackedReader::PackedReader(const std::string& path, const PackedIdentity& identi
     for (const Json& m : header.at("matrices")) {
       Kept kept;
       kept.k = m.at("k").get<int64_t>();
+      kept.activations = m.at("int8_activations").get<bool>() ? Activations::kInt8 : Activations::k16Bit;
       for (const Json& piece : m.at("pieces")) {
         const auto format = weight_format_from_name(piece.at(0).get<std::string>());
         if (!format) refuse("is corrupt: it holds a weight of an unknown format");
@@ -198,7 +200,7 @@ PackedReader::PackedReader(const std::string& path, const PackedIdentity& identi
       }
       const int64_t offset = m.at("offset").get<int64_t>(), count = m.at("bytes").get<int64_t>();
       if (offset < 0 || offset % kAlign != 0 || count < 0 || offset > room || count > room - offset ||
-          PackedMatrix::bytes_of(kept.k, kept.pieces, compute_) != count)
+          PackedMatrix::bytes_of(kept.k, kept.pieces, compute_, kept.activations) != count)
         refuse("is corrupt: a weight's place or size is wrong");
       kept.data = {file, bytes.data() + data + offset};
       sums.emplace_back(count, std::stoull(m.at("sum").get<std::string>(), nullptr, 16));
@@ -227,7 +229,7 @@ PackedMatrix PackedReader::next(std::span<const WeightPart> parts, const std::fu
     fail("checkpoint", "packed cache '" + printable(path_) + "' is stale: its weight " + std::to_string(at_) +
                            " is not the one that this model packs there");
   const Kept& kept = kept_[at_++];
-  return PackedMatrix::kept(kept.k, kept.pieces, compute_, kept.data);
+  return PackedMatrix::kept(kept.k, kept.pieces, compute_, kept.activations, kept.data);
 }
 
 void PackedReader::check_end() const {

@@ -56,6 +56,7 @@ class PackedReader : public PackedStore {
  private:
   struct Kept {
     int64_t k = 0;
+    Activations activations = Activations::k16Bit;
     std::vector<PackedMatrix::Rows> pieces;
     std::shared_ptr<const std::byte> data;
   };

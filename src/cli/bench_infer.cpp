@@ -72,6 +72,7 @@ void BenchInferCommand::add(CLI::App& app) {
     command->add_option("--mla", mla_, "MLA formula: expanded or absorbed")
         ->check(CLI::IsMember({"expanded", "absorbed"}))
         ->capture_default_str();
+    add_activations_option(*command, activations_);
     add_cache_type_option(*command, cache_type_);
     command->add_option("--runs", runs_, "timed runs; the median counts")->check(CLI::Range(1, 1000))->capture_default_str();
     command->add_flag("--json", json_, "one JSON object on stdout");
@@ -99,6 +100,8 @@ int BenchInferCommand::run() const {
   numerics.compute = dtype_ == "f32" ? Compute::kF32 : Compute::kBF16;
   numerics.mla = mla_ == "absorbed" ? MlaFormula::kAbsorbed : MlaFormula::kExpanded;
   numerics.cache = *kv_type_from_name(cache_type_);
+  numerics.activations = activations_from_name(activations_);
+  const bool int8 = numerics.activations == Activations::kInt8;
   const BenchModel source = find_bench_model(model_);
   const std::optional<WeightFormat> format = weight_format_from_name(weights_);
   if (!format) fail_usage("bench", "--weights '" + printable(weights_) + "' is none of " + weight_format_names());
@@ -106,7 +109,7 @@ int BenchInferCommand::run() const {
     fail_usage("bench", "--weights is for random models; '" + printable(model_) + "' has weights of its own");
   const int64_t tokens = std::max(decode_->parsed() ? 0 : prefill_tokens_, prefill_->parsed() ? 0 : decode_tokens_);
   check_bench_positions(source.config, (depth_->parsed() ? *std::max_element(depths_.begin(), depths_.end()) : at_) + tokens);
-  const double bandwidth = memory_bandwidth(), peak = gemm_peak(numerics.compute == Compute::kBF16);
+  const double bandwidth = memory_bandwidth(), peak = int8 ? int8_peak() : gemm_peak(numerics.compute == Compute::kBF16);
   reset_peak_resident();
   const double begin = now_seconds();
   Decoder model = source.open(numerics, *format);
@@ -115,10 +118,11 @@ int BenchInferCommand::run() const {
   const ModelConfig::Counts counts = model.config().count_parameters();
   if (!json_) {
     std::printf("isa %s, %d threads; peak %s %.3f TFLOP/s; memory %.1f GB/s\n", std::string(isa_name(isa())).c_str(),
-                num_threads(), dtype_.c_str(), peak, bandwidth / 1e9);
-    std::printf("%s: %.2f G parameters, %.2f G active; %s%s%s; ready in %.1f s\n\n", model_.c_str(),
+                num_threads(), int8 ? "int8" : dtype_.c_str(), peak, bandwidth / 1e9);
+    std::printf("%s: %.2f G parameters, %.2f G active; %s%s%s%s; ready in %.1f s\n\n", model_.c_str(),
                 static_cast<double>(counts.total) / 1e9, static_cast<double>(counts.active) / 1e9, dtype_.c_str(),
                 *format == WeightFormat::kPlain ? "" : (", weights " + weights_).c_str(),
+                int8 ? ", activations int8 (head and router not)" : "",
                 model.config().is_mla() ? (", MLA " + mla_).c_str() : "", load_s);
     std::printf("%-14s %6s %9s %8s %8s %8s %8s %8s %8s %7s\n", "test", "depth", "tokens/s", "spread", "TFLOP/s", "share",
                 "GB/token", "GB/s", "share", "others");
@@ -162,6 +166,7 @@ int BenchInferCommand::run() const {
                     {"dtype", dtype_},
                     {"weights", source.files ? Json(nullptr) : Json(weights_)},
                     {"mla", model.config().is_mla() ? Json(mla_) : Json(nullptr)},
+                    {"activations", activations_},
                     {"cache_type", cache_type_},
                     {"parameters", counts.total},
                     {"active_parameters", counts.active},

@@ -12,7 +12,8 @@ struct BenchInferCommand {
   int run() const;
 
  private:
-  std::string model_ = "v3mini", dtype_ = "bf16", mla_ = "absorbed", cache_type_ = "plain", weights_ = "plain", trace_;
+  std::string model_ = "v3mini", dtype_ = "bf16", mla_ = "absorbed", cache_type_ = "plain", weights_ = "plain",
+              activations_ = "16bit", trace_;
   std::vector<int64_t> depths_ = {0, 1024, 4096};
   int64_t prefill_tokens_ = 512, decode_tokens_ = 128, at_ = 0;
   int runs_ = 3;

@@ -177,6 +177,10 @@ TEST_F(Commands, GenerateIsASeedsFunction) {
   EXPECT_NE(several.at("completions")[1].at("token_ids"), a.at("token_ids"));
   const Json bf16 = with({"--seed", "1", "--dtype", "bf16", "--mla", "absorbed"});
   EXPECT_NE(bf16.at("numerics"), a.at("numerics"));
+  const Json int8 = with({"--seed", "1", "--weights", "int8", "--activations", "int8"});
+  EXPECT_EQ(int8.at("numerics"), a.at("numerics").get<std::string>() + "/int8/activations-int8");
+  EXPECT_EQ(int8.at("token_ids"),
+            with({"--seed", "1", "--weights", "int8", "--activations", "int8", "--threads", "1"}).at("token_ids"));
 }
 
 TEST_F(Commands, LogitsWritesATensorAndTellsTheLoss) {
@@ -244,6 +248,9 @@ TEST_F(Commands, BrokenDirectoriesAreRefused) {
   const std::string cut = copy("cut");
   std::filesystem::resize_file(cut + "/model.safetensors", 5000);
   expect_refused({"generate", cut, "--prompt-ids", "1"}, "model.safetensors");
+  for (const std::string command : {"generate", "logits"})
+    expect_refused({command, model(), "--prompt-ids", "1", "--activations", "int8"}, "--weights int8");
+  expect_refused({"bench", "prefill", "--model", model() + "/config.json", "--activations", "int8"}, "is plain");
   const std::string no_weights = copy("no_weights");
   std::filesystem::remove(no_weights + "/model.safetensors");
   expect_refused({"generate", no_weights, "--prompt-ids", "1"}, "safetensors");

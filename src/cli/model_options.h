@@ -13,7 +13,7 @@
 namespace fathom {
 
 struct ModelOptions {
-  std::string directory, dtype, mla = "expanded", weights = "plain", cache_type = "plain", packed_cache;
+  std::string directory, dtype, mla = "expanded", weights = "plain", cache_type = "plain", activations = "16bit", packed_cache;
   bool allow_long = false;
   void add(CLI::App& app);
   ModelFiles open() const { return ModelFiles(directory); }
@@ -23,6 +23,8 @@ struct ModelOptions {
 };
 
 void add_cache_type_option(CLI::App& app, std::string& type);  // --cache-type: a name of KvType
+void add_activations_option(CLI::App& app, std::string& activations);
+Activations activations_from_name(const std::string& name);  // of the option's values
 
 struct PromptOptions {
   std::string ids, text;

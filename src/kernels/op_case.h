@@ -15,6 +15,7 @@ struct OpCase {
   double bytes = 0;                                // read and written at least once in one run, each counted once
   std::function<std::function<void()>()> prepare;  // allocates the operands and returns one run
   bool bf16 = false;                               // which GEMM peak the flops are compared with
+  bool int8 = false;                               // or that of int8
 };
 
 // Operands for benchmarks: uniform values of variance 1, the same every time.

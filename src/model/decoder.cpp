@@ -55,7 +55,8 @@ std::string Numerics::identity() const {
   return std::string(isa_name(isa())) + (compute == Compute::kF32 ? "/f32" : "/bf16") +
          (mla == MlaFormula::kExpanded ? "/expanded" : "/absorbed") +
          (weights == WeightFormat::kPlain ? "" : "/" + std::string(weight_format_name(weights))) +
-         (cache == KvType::kPlain ? "" : "/cache-" + std::string(kv_type_name(cache)));
+         (cache == KvType::kPlain ? "" : "/cache-" + std::string(kv_type_name(cache))) +
+         (activations == Activations::k16Bit ? "" : "/activations-int8");
 }
 
 Decoder::Impl::Impl(ModelConfig model_config, Numerics run_numerics) : config(std::move(model_config)), numerics(run_numerics) {
@@ -154,7 +155,8 @@ void Decoder::allocate_grads() {
 }
 
 void Decoder::prepack(PackedStore* store) {
-  const PackOptions packing = {impl_->numerics.compute, impl_->numerics.mla, impl_->numerics.weights, store};
+  const PackOptions packing = {impl_->numerics.compute, impl_->numerics.mla, impl_->numerics.weights,
+                               impl_->numerics.activations, store};
   Parameter& table = impl_->embedding->table;
   if (!table.stored.empty() && !impl_->embedding->is_stored_in_blocks()) {  // its rows are read where they are stored
     table.value = table.stored[0].values;
@@ -162,8 +164,8 @@ void Decoder::prepack(PackedStore* store) {
   }
   for (auto& block : impl_->blocks) block->prepack(packing);
   if (impl_->mtp) impl_->mtp->prepack(packing);
-  // The head is not quantised here: its file's format, else plain.
-  const PackOptions plain = {packing.compute, packing.mla, WeightFormat::kPlain, store};
+  // The head is not quantised here: its file's format, else plain; and its activations are not.
+  const PackOptions plain = {packing.compute, packing.mla, WeightFormat::kPlain, Activations::k16Bit, store};
   if (impl_->head)
     impl_->head->prepack(plain);
   else

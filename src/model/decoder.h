@@ -24,8 +24,10 @@ struct Numerics {
   MlaFormula mla = MlaFormula::kExpanded;
   // Inference: linear layers' weights that are stored plain are quantised to it when packed (embedding, head and router stay).
   WeightFormat weights = WeightFormat::kPlain;
-  KvType cache = KvType::kPlain;  // Inference: how keys and values are kept
-  std::string identity() const;   // "avx512/f32/expanded": rung, compute, formula; and what weights or cache were quantised to
+  KvType cache = KvType::kPlain;                  // Inference: how keys and values are kept
+  Activations activations = Activations::k16Bit;  // Inference: int8 rows for linear layers, but for the head and the router
+  std::string identity()
+      const;  // "avx512/f32/expanded": rung, compute, formula; and what weights, cache or activations are quantised to
 };
 
 // Given rows [begin, begin + n) and the log-probabilities of their targets, fills d(objective)/d(logp) for each row.

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <map>
 
+#include "base/error.h"
 #include "base/thread_pool.h"
 #include "kernels/matmul/quantize_part.h"
 #include "model/decoder_testing.h"
@@ -59,6 +60,16 @@ Batch batch_of(const std::vector<int32_t>& ids) {
   return batch;
 }
 
+double relative_error(const Tensor& got, const Tensor& want) {
+  double error = 0, power = 0;
+  for (int64_t i = 0; i < got.numel(); ++i) {
+    const double d = static_cast<double>(got.data<float>()[i]) - want.data<float>()[i];
+    error += d * d, power += static_cast<double>(want.data<float>()[i]) * want.data<float>()[i];
+  }
+  EXPECT_GT(power, 0);
+  return std::sqrt(error / power);
+}
+
 TEST(DecoderFormats, CloseToTheDequantisedModel) {
   for (const std::string kind : {"v3", "v2lite", "qwen2"})
     for (const WeightFormat format : kFormats) {
@@ -80,13 +91,7 @@ TEST(DecoderFormats, CloseToTheDequantisedModel) {
       const auto ids = tiny_tokens(40, 4);
       const Tensor got = model.logits(model.forward(batch_of(ids), nullptr)),
                    want = reference.logits(reference.forward(batch_of(ids), nullptr));
-      double error = 0, power = 0;
-      for (int64_t i = 0; i < got.numel(); ++i) {
-        const double d = static_cast<double>(got.data<float>()[i]) - want.data<float>()[i];
-        error += d * d, power += static_cast<double>(want.data<float>()[i]) * want.data<float>()[i];
-      }
-      EXPECT_LE(std::sqrt(error / power), 1e-5) << kind << " " << weight_format_name(format);
-      EXPECT_GT(power, 0);
+      EXPECT_LE(relative_error(got, want), 1e-5) << kind << " " << weight_format_name(format);
     }
 }
 
@@ -111,11 +116,70 @@ TEST(DecoderFormats, Strict) {
   set_num_threads(2);
 }
 
+// Int8 activations: as strict as 16-bit ones, and the logits near theirs, but not the same.
+TEST(DecoderFormats, StrictWithInt8Activations) {
+  for (const auto& [kind, mla] : {std::pair<std::string, MlaFormula>{"v3", MlaFormula::kAbsorbed},
+                                  {"v2lite", MlaFormula::kExpanded},
+                                  {"qwen2", MlaFormula::kExpanded}})
+    for (const Compute compute : {Compute::kF32, Compute::kBF16})
+      for (const WeightFormat format :
+           {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1}) {
+        Numerics numerics = {compute, mla, format};
+        const auto ids = tiny_tokens(70, 5);
+        const auto logits_of = [&](Decoder& model, int64_t n) {
+          return model.logits(model.forward(batch_of({ids.begin(), ids.begin() + n}), nullptr));
+        };
+        const auto packed = [&] {
+          Decoder model = wide_model(kind, numerics);
+          model.prepack();
+          model.drop_values_after_prepack();
+          return model;
+        };
+        Decoder exact = packed();
+        numerics.activations = Activations::kInt8;
+        Decoder model = packed();
+        const Tensor whole = logits_of(model, 70), want = logits_of(exact, 70);
+        for (const int64_t n : {1, 3, 17, 65}) {
+          set_num_threads(n == 17 ? 1 : 2);
+          const Tensor prefix = logits_of(model, n);
+          ASSERT_EQ(std::memcmp(prefix.raw(), whole.raw(), static_cast<size_t>(prefix.bytes())), 0)
+              << kind << " " << weight_format_name(format) << " " << n;
+        }
+        const double error = relative_error(whole, want);
+        EXPECT_LT(error, 0.2) << kind << " " << weight_format_name(format);
+        EXPECT_GT(error, 1e-4) << kind << " " << weight_format_name(format);
+      }
+  set_num_threads(2);
+}
+
+TEST(DecoderFormats, Int8ActivationsWantTheirFormats) {
+  for (const WeightFormat format : {WeightFormat::kPlain, WeightFormat::kQ6_K}) {
+    Decoder model = wide_model("qwen2", {Compute::kBF16, MlaFormula::kExpanded, format, KvType::kPlain, Activations::kInt8});
+    try {
+      model.prepack();
+      FAIL() << weight_format_name(format);
+    } catch (const Error& e) {
+      const std::string what = e.what();
+      EXPECT_NE(what.find("model.layers.0.self_attn.q_proj"), std::string::npos) << what;
+      EXPECT_NE(what.find("is " + std::string(weight_format_name(format))), std::string::npos) << what;
+    }
+  }
+}
+
+TEST(DecoderFormats, TrainingRefusesInt8Activations) {
+  Decoder model =
+      wide_model("qwen2", {Compute::kF32, MlaFormula::kExpanded, WeightFormat::kInt8Row, KvType::kPlain, Activations::kInt8});
+  const auto ids = tiny_tokens(5, 1);
+  EXPECT_THROW(model.forward_backward(batch_of(ids), ids, {}, {}), Error);
+}
+
 TEST(DecoderFormats, IdentityNamesTheFormat) {
   Numerics numerics;
   const std::string plain = numerics.identity();
   numerics.weights = WeightFormat::kQ4_0;
   EXPECT_EQ(numerics.identity(), plain + "/q4_0");
+  numerics.activations = Activations::kInt8;
+  EXPECT_EQ(numerics.identity(), plain + "/q4_0/activations-int8");
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ void Decoder::Impl::check_batch(const Batch& batch) const {
 }
 
 ForwardContext Decoder::Impl::context(const Batch& batch, KvView* cache) const {
+  CHECK(prepacked || numerics.activations == Activations::k16Bit);  // int8 rows are for packed weights
   ForwardContext c;
   c.compute = numerics.compute;
   c.mla = numerics.mla;

@@ -120,6 +120,8 @@ BackwardResult Decoder::forward_backward(const Batch& batch, std::span<const int
   if (m.numerics.cache != KvType::kPlain)
     fail_usage("model", "training needs plain keys and values; the " + std::string(kv_type_name(m.numerics.cache)) +
                             " cache is for inference");
+  if (m.numerics.activations != Activations::k16Bit)
+    fail_usage("model", "training computes on 16-bit activations; int8 activations are for inference");
   if (options.mtp_weight > 0 && !m.mtp)
     fail_usage("model", "an MTP loss is asked for, but the model has no MTP module (num_nextn_predict_layers is 0)");
   for (const int32_t t : targets)

@@ -15,8 +15,9 @@ enum class MlaFormula : uint8_t { kExpanded, kAbsorbed };  // equal on paper, no
 struct PackOptions {
   Compute compute = Compute::kF32;
   MlaFormula mla = MlaFormula::kExpanded;
-  WeightFormat weights = WeightFormat::kPlain;  // linear layers' plain weights are quantised to it; kPlain: as they are
-  PackedStore* store = nullptr;                 // null: all are packed here
+  WeightFormat weights = WeightFormat::kPlain;    // linear layers' plain weights are quantised to it; kPlain: as they are
+  Activations activations = Activations::k16Bit;  // kInt8: linear layers multiply with rows of int8
+  PackedStore* store = nullptr;                   // null: all are packed here
 };
 
 // What fixtures and learners look at, by MoE layer.

@@ -9,7 +9,7 @@ namespace fathom {
 
 PackedMatrix pack_stored(const Parameter& p, const std::string& which, std::span<const WeightPart> parts,
                          const PackOptions& packing) {
-  PackedMatrix packed = pack_quantised(parts, packing);
+  PackedMatrix packed = pack_quantised(p.name, parts, packing);
   if (packed.has_nan())
     fail_usage("checkpoint",
                which + " of '" + p.name +
@@ -17,12 +17,32 @@ PackedMatrix pack_stored(const Parameter& p, const std::string& which, std::span
   return packed;
 }
 
-PackedMatrix pack_quantised(std::span<const WeightPart> parts, const PackOptions& packing) {
+namespace {
+
+void check_int8(const std::string& name, WeightFormat format) {
+  if (takes_int8(format)) return;
+  std::string list;
+  for (int i = 0; i < kWeightFormats; ++i)
+    if (takes_int8(static_cast<WeightFormat>(i)))
+      list += (list.empty() ? "" : ", ") + std::string(weight_format_name(static_cast<WeightFormat>(i)));
+  fail_usage("weights",
+             "--activations int8 multiplies weights in " + list + "; '" + name + "' is " +
+                 std::string(weight_format_name(format)) +
+                 (format == WeightFormat::kPlain ? ": quantise plain weights while loading (--weights int8), or leave "
+                                                   "--activations 16bit"
+                                                 : ": leave --activations 16bit for this file"));
+}
+
+}  // namespace
+
+PackedMatrix pack_quantised(const std::string& name, std::span<const WeightPart> parts, const PackOptions& packing) {
   const auto pack = [&] {
     std::vector<WeightPart> quantised;
     for (const WeightPart& part : parts)
       quantised.push_back(part.format() == WeightFormat::kPlain ? quantize_part(part, packing.weights) : part);
-    return PackedMatrix::pack(quantised, packing.compute);
+    if (packing.activations == Activations::kInt8)
+      for (const WeightPart& part : quantised) check_int8(name, part.format());
+    return PackedMatrix::pack(quantised, packing.compute, packing.activations);
   };
   return packing.store ? packing.store->next(parts, pack) : pack();
 }
@@ -31,7 +51,7 @@ PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, const Pa
   if (p.stored.empty()) {
     WeightPart whole;
     whole.values = p.value;
-    return pack_quantised({&whole, 1}, packing);
+    return pack_quantised(p.name, {&whole, 1}, packing);
   }
   return pack_stored(p, "part " + std::to_string(begin),
                      std::span(p.stored).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), packing);
@@ -53,9 +73,20 @@ Linear::Linear(std::vector<Part> parts, int64_t in, bool with_bias) : parts_(std
   }
 }
 
-void Linear::forward(const Tensor& x, Compute compute, Tensor& y) const {
-  ProfileScope scope(label_.c_str(), {product_work(x).flops, static_cast<double>(weight_bytes())});
-  matmul_forward(x, {weight.value, packed_.defined() ? &packed_ : nullptr}, has_bias() ? &bias.value : nullptr, compute, y);
+void grouped_forward(const LinearInput& x, const GroupedRows& groups, const GroupedWeight& w, Compute compute, Tensor& y) {
+  if (w.packed && w.packed[0].activations() == Activations::kInt8)
+    grouped_matmul_forward(x.int8(), groups, w.packed, y);
+  else
+    grouped_matmul_forward(x.x(), groups, w, compute, y);
+}
+
+void Linear::forward(const LinearInput& x, Compute compute, Tensor& y) const {
+  ProfileScope scope(label_.c_str(), {product_work(x.x()).flops, static_cast<double>(weight_bytes())});
+  const Tensor* const added = has_bias() ? &bias.value : nullptr;
+  if (packed_.defined() && packed_.activations() == Activations::kInt8)
+    matmul_forward(x.int8(), packed_, added, y);
+  else
+    matmul_forward(x.x(), {weight.value, packed_.defined() ? &packed_ : nullptr}, added, compute, y);
 }
 
 void Linear::backward_input(const Tensor& dy, Compute compute, bool accumulate, Tensor& dx) const {

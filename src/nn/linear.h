@@ -9,6 +9,7 @@
 #include "nn/profile.h"
 #include "nn/weight_gradients.h"
 #include "ops/matmul/matmul.h"
+#include "ops/quantize_rows/quantize_rows.h"
 
 namespace fathom {
 
@@ -19,8 +20,26 @@ PackedMatrix pack_stored(const Parameter& p, const std::string& which, std::span
 // A Parameter's published parts [begin, end), packed: as stored where it holds such, else `value` of rank 2, whole. Plain ones
 // are quantised to packing.weights.
 PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, const PackOptions& packing);
-// The same for parts at hand.
-PackedMatrix pack_quantised(std::span<const WeightPart> parts, const PackOptions& packing);
+// The same for parts at hand; `name` of the weight for the error where int8 activations want a format that these are not in.
+PackedMatrix pack_quantised(const std::string& name, std::span<const WeightPart> parts, const PackOptions& packing);
+
+// Rows that linear layers read: rounded to int8 once, when the first of them wants it.
+class LinearInput {
+ public:
+  LinearInput(const Tensor& x) : x_(x) {}  // NOLINT: a tensor is an input
+  const Tensor& x() const { return x_; }
+  int64_t rows() const { return x_.rows(); }
+  const Int8Rows& int8() const {
+    if (!int8_.defined()) int8_ = quantize_rows(x_);
+    return int8_;
+  }
+
+ private:
+  Tensor x_;
+  mutable Int8Rows int8_;
+};
+// grouped_matmul_forward(), in int8 where the weights were packed for it.
+void grouped_forward(const LinearInput& x, const GroupedRows& groups, const GroupedWeight& w, Compute compute, Tensor& y);
 
 class Linear {
  public:
@@ -31,7 +50,7 @@ class Linear {
   Linear(std::vector<Part> parts, int64_t in, bool bias = false);
 
   // y [T, out] F32 or BF16, assigned.
-  void forward(const Tensor& x, Compute compute, Tensor& y) const;
+  void forward(const LinearInput& x, Compute compute, Tensor& y) const;
   // dx [T, in]: assigned, or += where `accumulate`.
   void backward_input(const Tensor& dy, Compute compute, bool accumulate, Tensor& dx) const;
   void backward_weight(const Tensor& dy, const Tensor& x, Compute compute, WeightGradients& queue);

@@ -46,7 +46,7 @@ AttentionLayout Mla::expanded_layout(KvType type) const {
   return l;
 }
 
-Tensor Mla::down_project(const ForwardContext& context, const Tensor& x) const {
+Tensor Mla::down_project(const ForwardContext& context, const LinearInput& x) const {
   Tensor latents = Tensor::empty({x.rows(), down_->out()}, DType::kF32);
   down_->forward(x, context.compute, latents);
   Tensor pe = latents.slice_columns(pe_begin(), pe_begin() + s_.rope);
@@ -55,7 +55,7 @@ Tensor Mla::down_project(const ForwardContext& context, const Tensor& x) const {
   return latents;
 }
 
-Mla::Queries Mla::queries(const ForwardContext& context, const Tensor& x, const Tensor& latents, Tensor& rstd,
+Mla::Queries Mla::queries(const ForwardContext& context, const LinearInput& x, const Tensor& latents, Tensor& rstd,
                           bool known) const {
   Queries r;
   Tensor rotated = Tensor::empty({x.rows(), q_up_->out()}, DType::kF32);  // rounded once, after the rotation
@@ -69,7 +69,7 @@ Mla::Queries Mla::queries(const ForwardContext& context, const Tensor& x, const 
       q_norm_->forward(q_a, r.c_q, rstd);
     }
   }
-  q_up_->forward(s_.q_lora > 0 ? r.c_q : x, context.compute, rotated);
+  q_up_->forward(s_.q_lora > 0 ? LinearInput(r.c_q) : x, context.compute, rotated);
   ProfileScope scope("rope");
   rope_apply(rotated, static_cast<int>(s_.num_heads), s_.nope + s_.rope, s_.nope, context.angles, true, false);
   if (context.activation() == DType::kF32) {
@@ -120,8 +120,9 @@ Tensor Mla::attend_expanded(const ForwardContext& context, int layer, const Tens
 
 Tensor Mla::forward(const ForwardContext& context, int layer, const Tensor& x, AttentionSaved* saved) {
   Tensor q_rstd;
-  const Tensor latents = down_project(context, x);
-  const Queries queries_of_x = queries(context, x, latents, q_rstd, false);
+  const LinearInput input = x;
+  const Tensor latents = down_project(context, input);
+  const Queries queries_of_x = queries(context, input, latents, q_rstd, false);
   Tensor out;
   if (context.mla == MlaFormula::kExpanded) {
     out = attend_expanded(context, layer, queries_of_x.q, latents, saved);

@@ -43,9 +43,9 @@ class Mla : public AttentionModule {
   int64_t kv_width() const { return s_.num_heads * (s_.nope + s_.v); }
   AttentionLayout expanded_layout(KvType type) const;
   AttentionLayout absorbed_layout(KvType type) const;
-  Tensor down_project(const ForwardContext& context, const Tensor& x) const;  // latents, k_pe rotated
+  Tensor down_project(const ForwardContext& context, const LinearInput& x) const;  // latents, k_pe rotated
   // From the latents; rstd is computed (known = false) or used.
-  Queries queries(const ForwardContext& context, const Tensor& x, const Tensor& latents, Tensor& rstd, bool known) const;
+  Queries queries(const ForwardContext& context, const LinearInput& x, const Tensor& latents, Tensor& rstd, bool known) const;
   Tensor expanded_rows(const ForwardContext& context, const Tensor& latents, Tensor& rstd, bool known, Tensor& c_kv) const;
   Tensor attend_expanded(const ForwardContext& context, int layer, const Tensor& q, const Tensor& latents,
                          AttentionSaved* saved) const;

@@ -124,9 +124,9 @@ Tensor Mla::attend_absorbed(const ForwardContext& context, int layer, const Tens
   Tensor absorbed = Tensor::empty({heads * rows, s_.kv_lora}, activation);
   {
     ProfileScope scope("absorb.keys", absorbed_work(packed_uk_));
-    grouped_matmul_forward(q_rows.slice_columns(0, s_.nope), groups,
-                           {packed ? Tensor() : absorbed_key_weight(), packed ? packed_uk_.data() : nullptr}, context.compute,
-                           absorbed);
+    grouped_forward(q_rows.slice_columns(0, s_.nope), groups,
+                    {packed ? Tensor() : absorbed_key_weight(), packed ? packed_uk_.data() : nullptr}, context.compute,
+                    absorbed);
   }
   Tensor queries = Tensor::empty({rows, heads * width}, activation);
   from_head_major(absorbed, heads, width, queries);
@@ -144,9 +144,9 @@ Tensor Mla::attend_absorbed(const ForwardContext& context, int layer, const Tens
   Tensor values = Tensor::empty({heads * rows, s_.v}, activation);
   {
     ProfileScope scope("absorb.values", absorbed_work(packed_uv_));
-    grouped_matmul_forward(attended.view({rows * heads, s_.kv_lora}), groups,
-                           {packed ? Tensor() : absorbed_value_weight(), packed ? packed_uv_.data() : nullptr}, context.compute,
-                           values);
+    grouped_forward(attended.view({rows * heads, s_.kv_lora}), groups,
+                    {packed ? Tensor() : absorbed_value_weight(), packed ? packed_uv_.data() : nullptr}, context.compute,
+                    values);
   }
   Tensor out = Tensor::empty({rows, heads * s_.v}, activation);
   from_head_major(values, heads, s_.v, out);

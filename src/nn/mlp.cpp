@@ -9,7 +9,7 @@ Mlp::Mlp(const std::string& prefix, int64_t hidden, int64_t intermediate)
     : gate_up_({{prefix + ".gate_proj", intermediate}, {prefix + ".up_proj", intermediate}}, hidden),
       down_({{prefix + ".down_proj", hidden}}, intermediate) {}
 
-void Mlp::forward(const ForwardContext& context, const Tensor& x, Tensor* gate_up, Tensor& out) const {
+void Mlp::forward(const ForwardContext& context, const LinearInput& x, Tensor* gate_up, Tensor& out) const {
   ProfileScope scope("forward.mlp");
   Tensor projected = Tensor::empty({x.rows(), gate_up_.out()}, context.activation());
   Tensor act = Tensor::empty({x.rows(), down_.in()}, context.activation());

@@ -11,7 +11,7 @@ class Mlp {
  public:
   Mlp(const std::string& prefix, int64_t hidden, int64_t intermediate);
   // out [T, d] F32 or BF16, assigned. gate_up [T, 2I]: saved for backward where not null.
-  void forward(const ForwardContext& context, const Tensor& x, Tensor* gate_up, Tensor& out) const;
+  void forward(const ForwardContext& context, const LinearInput& x, Tensor* gate_up, Tensor& out) const;
   // gate_up is overwritten with its gradient. dx [T, d] F32, assigned.
   void backward(const ForwardContext& context, Tensor& gate_up, const Tensor& x, const Tensor& dout, Tensor& dx,
                 WeightGradients& queue);

@@ -28,7 +28,8 @@ Tensor Moe::forward(const ForwardContext& context, const NormedRows& in, MoeSave
     context.probe->router_logits.push_back(choice.logits);
   }
   Tensor out = Tensor::empty({rows, hidden}, DType::kF32);
-  if (shared_) shared_->forward(context, in.x, saved ? &saved->shared_gate_up : nullptr, out);
+  const LinearInput x = in.x;  // a token is rounded to int8 once, not once an expert
+  if (shared_) shared_->forward(context, x, saved ? &saved->shared_gate_up : nullptr, out);
 
   ProfileScope scope("forward.experts");
   const auto work = [](const Dispatch& dispatch, const Parameter& bank, const std::vector<PackedMatrix>& packed) {
@@ -54,9 +55,8 @@ Tensor Moe::forward(const ForwardContext& context, const NormedRows& in, MoeSave
   Tensor gate_up = Tensor::empty({routed_rows, 2 * intermediate()}, activation);
   {
     ProfileScope product("experts.gate_up", work(dispatch, gate_up_, packed_gate_up_));
-    grouped_matmul_forward(in.x, {dispatch.offsets, dispatch.rows.data()},
-                           {gate_up_.value, packed_gate_up_.empty() ? nullptr : packed_gate_up_.data()}, context.compute,
-                           gate_up);
+    grouped_forward(x, {dispatch.offsets, dispatch.rows.data()},
+                    {gate_up_.value, packed_gate_up_.empty() ? nullptr : packed_gate_up_.data()}, context.compute, gate_up);
   }
   Tensor act = Tensor::empty({routed_rows, intermediate()}, activation);
   {
@@ -66,8 +66,8 @@ Tensor Moe::forward(const ForwardContext& context, const NormedRows& in, MoeSave
   Tensor routed = Tensor::empty({routed_rows, hidden}, activation);
   {
     ProfileScope product("experts.down", work(dispatch, down_, packed_down_));
-    grouped_matmul_forward(act, {dispatch.offsets}, {down_.value, packed_down_.empty() ? nullptr : packed_down_.data()},
-                           context.compute, routed);
+    grouped_forward(act, {dispatch.offsets}, {down_.value, packed_down_.empty() ? nullptr : packed_down_.data()},
+                    context.compute, routed);
   }
   {
     ProfileScope combine("combine");
@@ -175,7 +175,7 @@ void Moe::prepack(const PackOptions& packing) {
     if (bank.stored.empty()) {
       WeightPart whole;
       whole.values = bank.value.index(e);
-      return pack_quantised({&whole, 1}, packing);
+      return pack_quantised(bank.name, {&whole, 1}, packing);
     }
     PackedMatrix packed = pack_parts(bank, e * parts, (e + 1) * parts, packing);
     std::fill_n(bank.stored.begin() + e * parts, parts, WeightPart());

@@ -34,4 +34,13 @@ __attribute__((always_inline)) inline float emulate_tile_dot(float sum, const ui
   return flush(flush(sum) + flush(chain[0] + chain[1]));
 }
 
+// One element of TDPBSUD over `quads` <= 16 quads of k (Intel SDM): a of signed bytes, b of unsigned ones; the sum wraps.
+__attribute__((always_inline)) inline uint32_t emulate_tile_dot_int8(uint32_t sum, const uint32_t* a, const uint32_t* b,
+                                                                     int64_t b_stride, int quads) {
+  for (int k = 0; k < quads; ++k)
+    for (int byte = 0; byte < 32; byte += 8)
+      sum += static_cast<uint32_t>(static_cast<int8_t>(a[k] >> byte) * static_cast<int>(b[k * b_stride] >> byte & 255));
+  return sum;
+}
+
 }  // namespace fathom

@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cmath>
+#include <cstring>
 
 #include "backend/cpu/isa.h"
 #include "backend/cpu/peak.h"
@@ -16,10 +17,12 @@ void dot2_for_test(const uint32_t* a, const uint32_t* b, float* sums);
 }
 namespace fathom::amx {
 void tile_dot_for_test(const uint32_t* a, const uint32_t* b, float* sums);
-}
+void tile_dot_int8_for_test(const uint32_t* a, const uint32_t* b, int quads, uint32_t* sums);
+}  // namespace fathom::amx
 namespace fathom::portable {
 void dot2_for_test(const uint32_t* a, const uint32_t* b, float* sums);
 void tile_dot_for_test(const uint32_t* a, const uint32_t* b, float* sums);
+void tile_dot_int8_for_test(const uint32_t* a, const uint32_t* b, int quads, uint32_t* sums);
 }  // namespace fathom::portable
 
 namespace fathom {
@@ -88,6 +91,34 @@ TEST(Emulate, TileIsTheInstruction) {
       for (int i = 0; i < 256; ++i)
         ASSERT_TRUE(same(hardware[i], emulated[i])) << "kind " << kind << ": " << hardware[i] << " and " << emulated[i];
     }
+  }
+  if (!isa_supported(Isa::kAmx)) GTEST_SKIP() << "no AMX on this machine: the vocabulary was tested against the emulator only";
+}
+
+TEST(Emulate, Int8TileIsTheInstruction) {
+  Rng rng(1, RngStream::kTest, 2);
+  for (int round = 0; round < 40; ++round) {
+    const int quads = round % 2 ? 16 : 8;
+    uint32_t a[256], b[256], hardware[256], emulated[256], vocabulary[256];
+    for (int i = 0; i < 256; ++i) {
+      a[i] = round < 4 ? 0x7f81807fu : rng.next_u32();  // the largest magnitudes of either sign
+      b[i] = round < 4 ? 0xffff80ffu : rng.next_u32();
+      hardware[i] = vocabulary[i] = rng.next_u32();
+    }
+    for (int m = 0; m < 16; ++m)
+      for (int n = 0; n < 16; ++n) {
+        emulated[m * 16 + n] = emulate_tile_dot_int8(hardware[m * 16 + n], a + m * 16, b + n, 16, quads);
+        uint32_t sum = hardware[m * 16 + n];  // the same, a byte at a time
+        for (int k = 0; k < 4 * quads; ++k)
+          sum += static_cast<uint32_t>(static_cast<int>(reinterpret_cast<const int8_t*>(a + m * 16)[k]) *
+                                       reinterpret_cast<const uint8_t*>(b + k / 4 * 16 + n)[k % 4]);
+        ASSERT_EQ(emulated[m * 16 + n], sum);
+      }
+    portable::tile_dot_int8_for_test(a, b, quads, vocabulary);
+    ASSERT_EQ(std::memcmp(vocabulary, emulated, sizeof emulated), 0);
+    if (!isa_supported(Isa::kAmx)) continue;
+    amx::tile_dot_int8_for_test(a, b, quads, hardware);
+    ASSERT_EQ(std::memcmp(hardware, emulated, sizeof emulated), 0);
   }
   if (!isa_supported(Isa::kAmx)) GTEST_SKIP() << "no AMX on this machine: the vocabulary was tested against the emulator only";
 }

@@ -136,6 +136,12 @@ double gemm_peak(bool bf16) {
   return peak;
 }
 
+double int8_peak() {
+  if (isa() < Isa::kAvx512Vnni) return gemm_peak(false);
+  static const double peak = measure_peak(isa() == Isa::kAmx ? PeakKind::kAmxInt8 : PeakKind::kInt8Dot, num_threads());
+  return peak;
+}
+
 double measure_read_bandwidth(int64_t bytes_each, int threads) {
   constexpr IsaTable<float (*)(const float*, int64_t)> table = {portable::read_floats, avx2::read_floats, avx512::read_floats};
   const auto read = table.pick();

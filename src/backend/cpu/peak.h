@@ -18,6 +18,8 @@ double measure_peak(PeakKind kind, int threads);
 // The rate that a GEMM on isa() cannot exceed: f32 FMA (also for bf16 on rungs that widen), VDPBF16PS or AMX. All threads.
 // Measured once in a process.
 double gemm_peak(bool bf16);
+// The same over rows of int8, 10^12 operations a second: VPDPBUSD or AMX, else that of f32 FMA, whose width VPMADDWD shares.
+double int8_peak();
 
 // Bytes a second that `threads` threads read together, each its own `bytes_each`, again and again.
 double measure_read_bandwidth(int64_t bytes_each, int threads);

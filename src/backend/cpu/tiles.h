@@ -14,12 +14,12 @@ struct Tiles {
     uint16_t row_bytes[16] = {};
     uint8_t rows[16] = {};
   };
-  // rows[i]: rows of tile i, 0 where unused; every row has 64 bytes. The tiles are zero afterwards.
-  FATHOM_INLINE void configure(const uint8_t* rows) {
+  // rows[i]: rows of tile i, 0 where unused; a row has 64 bytes, or row_bytes[i]. The tiles are zero afterwards.
+  FATHOM_INLINE void configure(const uint8_t* rows, const uint8_t* row_bytes = nullptr) {
     Shape shape;
     for (int i = 0; i < 8; ++i) {
       shape.rows[i] = rows[i];
-      shape.row_bytes[i] = rows[i] ? 64 : 0;
+      shape.row_bytes[i] = rows[i] ? (row_bytes ? row_bytes[i] : 64) : 0;
     }
     _tile_loadconfig(&shape);
   }
@@ -42,15 +42,21 @@ struct Tiles {
   FATHOM_INLINE void dot_bf16() {
     __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
   }
+  // The same over quads of k in 32-bit integers; A: signed bytes, B: unsigned. B has as many rows as A has quads in one.
+  template <int C, int A, int B>
+  FATHOM_INLINE void dot_int8() {
+    __asm__ volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
+  }
 };
 
 #else
 
 struct Tiles {
-  uint8_t rows_[8] = {};
+  uint8_t rows_[8] = {}, row_bytes_[8] = {};
   uint32_t tile_[8][16][16];
-  FATHOM_INLINE void configure(const uint8_t* rows) {
+  FATHOM_INLINE void configure(const uint8_t* rows, const uint8_t* row_bytes = nullptr) {
     std::memcpy(rows_, rows, sizeof rows_);
+    for (int i = 0; i < 8; ++i) row_bytes_[i] = row_bytes ? row_bytes[i] : 64;
     std::memset(tile_, 0, sizeof tile_);
   }
   FATHOM_INLINE void release() {}
@@ -60,11 +66,11 @@ struct Tiles {
   }
   template <int T>
   FATHOM_INLINE void load(const void* p, int64_t stride_bytes) {
-    for (int i = 0; i < rows_[T]; ++i) std::memcpy(tile_[T][i], static_cast<const char*>(p) + i * stride_bytes, 64);
+    for (int i = 0; i < rows_[T]; ++i) std::memcpy(tile_[T][i], static_cast<const char*>(p) + i * stride_bytes, row_bytes_[T]);
   }
   template <int T>
   FATHOM_INLINE void store(void* p, int64_t stride_bytes) {
-    for (int i = 0; i < rows_[T]; ++i) std::memcpy(static_cast<char*>(p) + i * stride_bytes, tile_[T][i], 64);
+    for (int i = 0; i < rows_[T]; ++i) std::memcpy(static_cast<char*>(p) + i * stride_bytes, tile_[T][i], row_bytes_[T]);
   }
   template <int C, int A, int B>
   FATHOM_INLINE void dot_bf16() {
@@ -73,6 +79,12 @@ struct Tiles {
         const float sum = __builtin_bit_cast(float, tile_[C][m][n]);
         tile_[C][m][n] = __builtin_bit_cast(uint32_t, emulate_tile_dot(sum, tile_[A][m], &tile_[B][0][n], 16, 16));
       }
+  }
+  template <int C, int A, int B>
+  FATHOM_INLINE void dot_int8() {
+    for (int m = 0; m < rows_[C]; ++m)
+      for (int n = 0; n < 16; ++n)
+        tile_[C][m][n] = emulate_tile_dot_int8(tile_[C][m][n], tile_[A][m], &tile_[B][0][n], 16, row_bytes_[A] / 4);
   }
 };
 

@@ -76,6 +76,7 @@ constexpr BlockLayout block_layout(WeightFormat format) {
 constexpr bool is_int4(WeightFormat format) {
   return format == WeightFormat::kInt4Group32 || format == WeightFormat::kInt4Group128;
 }
+constexpr int64_t kMaxBlockHeader = 512;
 constexpr int64_t padded_k(int64_t k) { return (k + 31) / 32 * 32; }
 constexpr int64_t block_bytes(WeightFormat format, int64_t k) {  // of a block of k <= 128
   return block_layout(format).header + padded_k(k) * kPanel * block_layout(format).code_bits / 8;
@@ -88,6 +89,46 @@ constexpr int64_t block_panel_bytes(WeightFormat format, int64_t k) {
 // and its scales and minima, at most 8 groups each.
 constexpr int64_t kBlockCodesBytes = 2 * kBlockK * kPanelRow, kBlockScalesBytes = 8 * kPanel * 4,
                   kBlockScratchBytes = kBlockCodesBytes + 2 * kBlockScalesBytes;
+
+// What the codes of a weight are multiplied with.
+enum class Activations : uint8_t {
+  k16Bit,  // f32 or bf16, as the GEMM computes
+  kInt8,   // rows of int8 with a scale each (int8_rows.h)
+};
+// A weight for int8 rows is packed otherwise. A panel holds the scale of each column, where there is one, and then its groups;
+// a group is a header of f16 scales [32] (and minima [32]) and its codes, unsigned: 2^offset_bits was added where that is not
+// 0.
+//   bytes     [k / 4][32 columns][4]: a vector is 4 k of 16 columns
+//   nibbles   [k / 8][32 columns][4]: k to k + 3 in the lower nibbles, k + 4 to k + 7 in the upper ones
+struct Int8Layout {
+  int64_t group;  // k that share a scale, or whose multiples k is padded to; 0: there is no kernel for the format
+  int64_t head, header, code_bits;
+  int offset_bits;
+  bool has_min;
+};
+constexpr Int8Layout int8_layout(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kInt8Row:
+      return {64, kPanel * 4, 0, 8, 7, false};
+    case WeightFormat::kQ8_0:
+      return {32, 0, kPanel * 2, 8, 7, false};
+    case WeightFormat::kQ4_0:
+      return {32, 0, kPanel * 2, 4, 3, false};
+    case WeightFormat::kQ4_1:
+      return {32, 0, kPanel * 4, 4, 0, true};
+    default:
+      return {0, 0, 0, 0, 0, false};
+  }
+}
+constexpr bool takes_int8(WeightFormat format) { return int8_layout(format).group > 0; }
+constexpr int64_t int8_group_bytes(WeightFormat format) {
+  const Int8Layout layout = int8_layout(format);
+  return layout.header + layout.group * kPanel * layout.code_bits / 8;
+}
+constexpr int64_t int8_panel_bytes(WeightFormat format, int64_t k) {
+  const Int8Layout layout = int8_layout(format);
+  return layout.head + (k + layout.group - 1) / layout.group * int8_group_bytes(format);
+}
 
 // E4M3 bytes are widened to value / 256 (a half-precision pattern, exact); the packed scale carries the 256.
 constexpr float kFp8Widened = 0x1p-8f;

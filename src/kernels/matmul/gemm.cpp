@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "kernels/matmul/int8_rows.h"
 #include "kernels/matmul/kernel_table.h"
 #include "kernels/matmul/plan.h"
 #include "tensor/storage.h"
@@ -38,6 +39,15 @@ const GemmKernels& choose(Compute compute) {
       break;
   }
   return *of_rung.pick()();
+}
+
+const GemmKernels& choose_int8() {
+  using Get = const GemmKernels* (*)();
+  constexpr IsaTable<Get> vectors = FATHOM_GEMM_TABLE(gemm_int8_kernels);
+  constexpr IsaTable<Get> tiles = FATHOM_GEMM_TABLE(gemm_int8_tile_kernels);
+  if (isa() == Isa::kAmx || bf16_engine.load(std::memory_order_relaxed) == Bf16Engine::kTiles) return *tiles.pick()();
+  if (isa() == Isa::kAvx512Vnni) return *avx512::gemm_int8_vnni_kernels();
+  return *vectors.pick()();
 }
 
 // Scratch of one thread: grown, never given back, so that no step after the first allocates.
@@ -104,7 +114,9 @@ void run_pass(const GemmPlan& plan, std::span<const GemmProblem> problems, const
       const bool blocks = g.packed && g.packed_format != WeightFormat::kPlain;
       t.weight_format = blocks ? g.packed_format : WeightFormat::kPlain;
       t.format = g.packed ? (options.compute == Compute::kF32 ? PanelFormat::kF32 : PanelFormat::kPairs) : kernels.fly_format;
-      t.panel_bytes = blocks ? block_panel_bytes(g.packed_format, g.k) : packed_panel_bytes(g.k, t.format);
+      t.panel_bytes = g.a_scales ? int8_panel_bytes(g.packed_format, g.k)
+                      : blocks   ? block_panel_bytes(g.packed_format, g.k)
+                                 : packed_panel_bytes(g.k, t.format);
       t.packed = g.packed ? static_cast<const char*>(g.packed) : plan.share_b ? shared + block.b_offset : nullptr;
       t.c = g.c;
       t.ldc = g.ldc;
@@ -113,6 +125,8 @@ void run_pass(const GemmPlan& plan, std::span<const GemmProblem> problems, const
       t.accumulate = options.accumulate;
       t.bias_bf16 = g.bias_bf16;
       t.super_k = block.super_k;
+      t.a_scales = g.a_scales;
+      t.a_sums = g.a_sums;
       const int64_t a_bytes = align(kernels.a_bytes(t.rows, t.super_k, t.a.k_contiguous));
       const int64_t b_bytes = blocks     ? align(kBlockScratchBytes + t.rows * t.super_k / 32 * 4)
                               : t.packed ? 0
@@ -149,12 +163,15 @@ void finish_empty(const GemmProblem& g, const GemmOptions& options) {
 void set_bf16_engine_for_test(Bf16Engine engine) { bf16_engine.store(engine); }
 
 void gemm(std::span<const GemmProblem> problems, const GemmOptions& options) {
-  const GemmKernels& kernels = choose(options.compute);
+  const bool int8 = !problems.empty() && problems[0].a_scales;
+  const GemmKernels& kernels = int8 ? choose_int8() : choose(options.compute);
   constexpr IsaTable<PackPanel> pack_table = FATHOM_GEMM_TABLE(gemm_pack_panel);
   thread_local GemmPlan plan;
   for (const GemmProblem& g : problems) {
     if (g.k == 0) finish_empty(g, options);
     CHECK(g.packed_format == WeightFormat::kPlain || (g.packed && g.a.k_contiguous));
+    CHECK((g.a_scales != nullptr) == int8);
+    if (int8) CHECK(takes_int8(g.packed_format) && g.a_sums && g.k <= kMaxInt8K);
   }
   for (GemmPlanner planner(problems, kernels, num_threads()); planner.next(plan);)
     run_pass(plan, problems, kernels, options, plan.share_b ? shared_scratch.get(plan.shared_bytes) : nullptr,

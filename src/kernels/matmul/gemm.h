@@ -9,6 +9,9 @@
 //   B in blocks (block_format.h): the chain above runs over the k of a group from zero, on the exact integers of the codes;
 //         then sum = fma(chain, scale, sum), group after group; formats with a minimum: sum = fma(a, min, sum), where a is
 //         the sum of the group's 32 operands of A (lane i of 16: k 2i and 2i + 1 of pairs, k i and i + 16 of floats)
+//   A in int8 (int8_rows.h): sums of products of codes are exact integers, so the same on every rung. A scale a column:
+//         float(sum) * (row's scale * column's scale). A scale a group: sum = fma(float(group's sum), scale, sum), with a
+//         minimum then sum = fma(float(sum of A's codes), min, sum), group after group; the end times the row's scale
 #pragma once
 #include <span>
 
@@ -21,6 +24,10 @@ struct GemmProblem {
   MatrixView a, b;
   const void* packed = nullptr;  // a PackedMatrix::Piece of a [n, k] weight; then `b` is not read
   WeightFormat packed_format = WeightFormat::kPlain;
+  // A in int8: a.data are the codes of Int8Rows, a.ld their row's bytes; all problems of a list alike. `packed` was packed for
+  // it.
+  const float* a_scales = nullptr;  // of memory row r
+  const int32_t* a_sums = nullptr;
   int64_t m = 0, n = 0, k = 0;
   void* c = nullptr;  // [m, n], rows ldc apart
   int64_t ldc = 0;
@@ -36,7 +43,7 @@ struct GemmOptions {
 // One parallel region for the whole list. All problems have B packed, or none has.
 void gemm(std::span<const GemmProblem> problems, const GemmOptions& options);
 
-// Tests run the bf16 engines of other rungs through their emulators.
+// Tests run the bf16 engines of other rungs through their emulators; kTiles also the int8 one of AMX.
 enum class Bf16Engine { kOfRung, kWiden, kDot, kTiles };
 void set_bf16_engine_for_test(Bf16Engine engine);
 

@@ -138,12 +138,12 @@ int64_t tile_partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t supe
   return (super_k >= k ? micros : micros * panels) * kTileRows * kPanel * 4;
 }
 
-constexpr GemmKernels kF32Kernels = {tile_f32, PanelFormat::kF32, kMaxRows, 1, a_bytes, partial_bytes, gemm_blocks_f32};
-constexpr GemmKernels kWidenKernels = {tile_widen,    PanelFormat::kF32Rounded, kMaxRows, 2, a_bytes,
-                                       partial_bytes, gemm_blocks_widen};
-constexpr GemmKernels kDotKernels = {tile_dot, PanelFormat::kPairs, kMaxRows, 2, a_bytes, partial_bytes, gemm_blocks_dot};
-constexpr GemmKernels kTileKernels = {tile_tiles,   PanelFormat::kPairs, kTileRows,        32,
-                                      tile_a_bytes, tile_partial_bytes,  gemm_blocks_tiles};
+constexpr GemmKernels kF32Kernels = {tile_f32, PanelFormat::kF32, kMaxRows, a_bytes, partial_bytes, 1, gemm_blocks_f32};
+constexpr GemmKernels kWidenKernels = {tile_widen, PanelFormat::kF32Rounded, kMaxRows, a_bytes, partial_bytes,
+                                       1,          gemm_blocks_widen};
+constexpr GemmKernels kDotKernels = {tile_dot, PanelFormat::kPairs, kMaxRows, a_bytes, partial_bytes, 1, gemm_blocks_dot};
+constexpr GemmKernels kTileKernels = {tile_tiles, PanelFormat::kPairs, kTileRows, tile_a_bytes, tile_partial_bytes,
+                                      1,          gemm_blocks_tiles};
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 
 #include "backend/cpu/emulate.h"
 #include "backend/cpu/isa.h"
+#include "kernels/matmul/int8_rows.h"
 #include "tensor/format/block_bytes.h"
 #include "tensor/format/e4m3.h"
 #include "tensor/format/k_scales.h"
@@ -171,6 +172,36 @@ void gemm_reference_blocks(const GemmProblem& g, const WeightPart& weight, const
         if (!row.mins.empty()) s = __builtin_fmaf(sum_of_group(a.data(), order), row.mins[index], s);
       }
       finish(g, options, m, n, s);
+    }
+  }
+}
+
+void gemm_reference_int8(const GemmProblem& g, const WeightPart& weight, const GemmOptions& options) {
+  const bool column_scale = int8_layout(weight.format()).head > 0;
+  const int64_t group = column_scale ? g.k : int8_layout(weight.format()).group;
+  for (int64_t n = 0; n < g.n; ++n) {
+    const BlockRow row = block_row(weight, n, g.k);
+    for (int64_t m = 0; m < g.m; ++m) {
+      const int64_t memory_row = g.a.rows ? g.a.rows[m] : m;
+      const int8_t* codes = static_cast<const int8_t*>(g.a.data) + memory_row * g.a.ld;
+      const float token = g.a_scales[memory_row];
+      float s = 0;
+      for (int64_t k0 = 0; k0 < g.k; k0 += group) {
+        int32_t dot = 0, a_sum = 0;
+        for (int64_t k = k0; k < std::min(g.k, k0 + group); ++k) {
+          const int32_t a = codes[int8_code_at(k)];
+          dot += a * static_cast<int32_t>(row.codes[static_cast<size_t>(k)]);
+          a_sum += a;
+        }
+        const size_t index = static_cast<size_t>(k0 / group);
+        if (column_scale) {
+          s = static_cast<float>(dot) * (token * row.scales[0]);
+          break;
+        }
+        s = __builtin_fmaf(static_cast<float>(dot), row.scales[index], s);
+        if (!row.mins.empty()) s = __builtin_fmaf(static_cast<float>(a_sum), row.mins[index], s);
+      }
+      finish(g, options, m, n, column_scale ? s : s * token);
     }
   }
 }

@@ -44,15 +44,18 @@ struct GemmTile {
   int64_t super_k;  // k of A that is packed at a time; a multiple of kBlockK
   char *a_scratch, *b_scratch;
   float* partial;  // unfinished sums
+  // A in int8 (int8_rows.h; a.ld in bytes): of each row its scale and the sum of its codes. Null otherwise.
+  const float* a_scales;
+  const int32_t* a_sums;
 };
 
 struct GemmKernels {
   void (*tile)(const GemmTile&);
   PanelFormat fly_format;  // of B packed on the fly
   int max_rows;            // of a micro-tile
-  int k_multiple;          // k is padded to it
   int64_t (*a_bytes)(int64_t rows, int64_t super_k, bool k_contiguous);
   int64_t (*partial_bytes)(int64_t rows, int64_t panels, int64_t k, int64_t super_k);
+  int super_factor;  // times the k of A that are packed at a time: 4 where an element takes a quarter of a float
   // `packed` holds blocks of `weight_format`; b_scratch: kBlockScratchBytes, and 4 bytes for every row and 32 k of super_k.
   void (*tile_blocks)(const GemmTile&);
 };

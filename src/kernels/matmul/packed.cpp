@@ -14,7 +14,8 @@ namespace {
 MatrixView view_of(const Tensor& w) { return {w.raw(), w.row_stride(), nullptr, w.dtype() == DType::kBF16, true}; }
 bool direct(const Tensor& w) { return w.dtype() == DType::kF32 || w.dtype() == DType::kBF16; }
 
-int64_t panel_bytes_of(WeightFormat format, int64_t k, Compute compute) {
+int64_t panel_bytes_of(WeightFormat format, int64_t k, Compute compute, Activations activations) {
+  if (activations == Activations::kInt8) return int8_panel_bytes(format, k);
   if (format != WeightFormat::kPlain) return block_panel_bytes(format, k);
   return packed_panel_bytes(k, compute == Compute::kF32 ? PanelFormat::kF32 : PanelFormat::kPairs);
 }
@@ -108,10 +109,11 @@ PackedMatrix PackedMatrix::pack(const Tensor& w, Compute compute) {
   return pack({&part, 1}, compute);
 }
 
-PackedMatrix PackedMatrix::pack(std::span<const WeightPart> parts, Compute compute) {
+PackedMatrix PackedMatrix::pack(std::span<const WeightPart> parts, Compute compute, Activations activations) {
   CHECK(!parts.empty());
   PackedMatrix p;
   p.compute_ = compute;
+  p.activations_ = activations;
   p.k_ = parts[0].k();
   struct Run {  // parts of one format
     size_t first, count;
@@ -127,10 +129,11 @@ PackedMatrix PackedMatrix::pack(std::span<const WeightPart> parts, Compute compu
     }
     const WeightFormat format = parts[i].format();
     p.plain_ |= format == WeightFormat::kPlain;
+    if (activations == Activations::kInt8) CHECK(takes_int8(format));
     runs.push_back({i, end - i, p.bytes_});
     p.pieces_.push_back({nullptr, format, p.n_, rows});
     p.n_ += rows;
-    p.bytes_ += (rows + kPanel - 1) / kPanel * panel_bytes_of(format, p.k_, compute);
+    p.bytes_ += (rows + kPanel - 1) / kPanel * panel_bytes_of(format, p.k_, compute, activations);
     i = end;
   }
   const std::shared_ptr<std::byte> storage = allocate_weights(std::max<int64_t>(64, p.bytes_));
@@ -145,27 +148,29 @@ PackedMatrix PackedMatrix::pack(std::span<const WeightPart> parts, Compute compu
   return p;
 }
 
-int64_t PackedMatrix::bytes_of(int64_t k, std::span<const Rows> pieces, Compute compute) {
+int64_t PackedMatrix::bytes_of(int64_t k, std::span<const Rows> pieces, Compute compute, Activations activations) {
   constexpr int64_t kMost = int64_t{1} << 31;  // rows and columns: products of them fit
   int64_t bytes = 0;
   for (const Rows& piece : pieces) {
+    if (activations == Activations::kInt8 && !takes_int8(piece.format)) return -1;
     if (k < 1 || k > kMost || piece.rows < 1 || piece.rows > kMost || bytes > (int64_t{1} << 62) / 2) return -1;
-    bytes += (piece.rows + kPanel - 1) / kPanel * panel_bytes_of(piece.format, k, compute);
+    bytes += (piece.rows + kPanel - 1) / kPanel * panel_bytes_of(piece.format, k, compute, activations);
   }
   return pieces.empty() ? -1 : bytes;
 }
 
-PackedMatrix PackedMatrix::kept(int64_t k, std::span<const Rows> pieces, Compute compute,
+PackedMatrix PackedMatrix::kept(int64_t k, std::span<const Rows> pieces, Compute compute, Activations activations,
                                 std::shared_ptr<const std::byte> data) {
   CHECK(!pieces.empty());
   PackedMatrix p;
   p.compute_ = compute;
+  p.activations_ = activations;
   p.k_ = k;
   for (const Rows& piece : pieces) {
     p.plain_ |= piece.format == WeightFormat::kPlain;
     p.pieces_.push_back({data.get() + p.bytes_, piece.format, p.n_, piece.rows});
     p.n_ += piece.rows;
-    p.bytes_ += (piece.rows + kPanel - 1) / kPanel * panel_bytes_of(piece.format, k, compute);
+    p.bytes_ += (piece.rows + kPanel - 1) / kPanel * panel_bytes_of(piece.format, k, compute, activations);
   }
   p.storage_ = std::move(data);
   return p;

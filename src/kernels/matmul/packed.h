@@ -61,18 +61,22 @@ class PackedMatrix {
   // w: [N, K] F32 or BF16 (row-strided allowed). Multi-threaded. The layout belongs to isa() at the time of the call.
   static PackedMatrix pack(const Tensor& w, Compute compute);
   // The parts below each other, each in its format. Reads each source byte once.
-  static PackedMatrix pack(std::span<const WeightPart> parts, Compute compute);
+  // kInt8: for rows of int8 alone; every part's format takes_int8().
+  static PackedMatrix pack(std::span<const WeightPart> parts, Compute compute, Activations activations = Activations::k16Bit);
   // Bytes that were packed before, in this layout and on this rung; they are not written, and live as long as the matrix.
   struct Rows {
     WeightFormat format;
     int64_t rows;
   };
-  static PackedMatrix kept(int64_t k, std::span<const Rows> pieces, Compute compute, std::shared_ptr<const std::byte> data);
-  static int64_t bytes_of(int64_t k, std::span<const Rows> pieces, Compute compute);  // -1: no such matrix can be
+  static PackedMatrix kept(int64_t k, std::span<const Rows> pieces, Compute compute, Activations activations,
+                           std::shared_ptr<const std::byte> data);
+  // -1: no such matrix can be.
+  static int64_t bytes_of(int64_t k, std::span<const Rows> pieces, Compute compute, Activations activations);
   const std::byte* data() const { return storage_.get(); }                            // bytes() of them, piece after piece
   bool defined() const { return !pieces_.empty(); }
   int64_t n() const { return n_; }
   int64_t k() const { return k_; }
+  Activations activations() const { return activations_; }
   bool computes(Compute compute) const { return !plain_ || compute_ == compute; }
   std::span<const Piece> pieces() const { return pieces_; }
   int64_t bytes() const { return bytes_; }
@@ -84,6 +88,7 @@ class PackedMatrix {
   void pack_blocks(std::span<const WeightPart> parts, std::span<const int64_t> begins, std::byte* out);
   int64_t n_ = 0, k_ = 0, bytes_ = 0;
   Compute compute_ = Compute::kF32;
+  Activations activations_ = Activations::k16Bit;
   bool plain_ = false, has_nan_ = false;
   std::vector<Piece> pieces_;
   std::shared_ptr<const std::byte> storage_;

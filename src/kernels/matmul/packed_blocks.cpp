@@ -9,6 +9,7 @@
 
 #include "base/thread_pool.h"
 #include "kernels/matmul/kernel.h"
+#include "kernels/matmul/pack_int8.h"
 #include "kernels/matmul/packed.h"
 #include "tensor/format/block_bytes.h"
 #include "tensor/format/k_scales.h"
@@ -285,7 +286,8 @@ void PackedMatrix::pack_blocks(std::span<const WeightPart> parts, std::span<cons
   }
   const WeightFormat format = parts[0].format();
   const BlockLayout layout = block_layout(format);
-  const int64_t n = begins.back(), k = k_, panel_bytes = block_panel_bytes(format, k);
+  const bool int8 = activations_ == Activations::kInt8;
+  const int64_t n = begins.back(), k = k_, panel_bytes = int8 ? int8_panel_bytes(format, k) : block_panel_bytes(format, k);
   std::atomic<bool> nan{false};
   parallel_for((n + kPanel - 1) / kPanel, std::max<int64_t>(1, (int64_t{1} << 18) / std::max<int64_t>(1, panel_bytes)),
                [&](int64_t begin, int64_t end) {
@@ -309,9 +311,10 @@ void PackedMatrix::pack_blocks(std::span<const WeightPart> parts, std::span<cons
                    }
                    for (int64_t k0 = 0; k0 < k; k0 += kBlockK) {
                      const int64_t kc = std::min(kBlockK, k - k0), padded = padded_k(kc);
-                     bad |= !lay_scales(format, lanes, count, k0, kc, out);
-                     out += layout.header;
-                     if (kc < padded || count < kPanel) std::memset(codes, 0, sizeof codes);
+                     alignas(64) uint8_t header[kMaxBlockHeader];
+                     bad |= !lay_scales(format, lanes, count, k0, kc, int8 ? header : out);
+                     if (!int8) out += layout.header;
+                     if (kc < kBlockK || count < kPanel) std::memset(codes, 0, sizeof codes);
                      if (lanes[0].part->transposed) {  // a memory row is one k; lanes of a panel lie beside each other
                        const int64_t ld = lanes[0].part->values.row_stride();
                        for (int64_t j = 0; j < kc; ++j)
@@ -320,6 +323,10 @@ void PackedMatrix::pack_blocks(std::span<const WeightPart> parts, std::span<cons
                        for (int64_t r = 0; r < count; ++r) read_codes(format, lanes[r], k0, kc, codes[r]);
                      }
                      if (format == WeightFormat::kFp8Block) bad |= any_nan_e4m3(codes, count, kc);
+                     if (int8) {
+                       out = lay_int8_block(format, header, codes, kc, out);
+                       continue;
+                     }
                      lay_codes(format, codes, padded, out);
                      out += padded * kPanel * layout.code_bits / 8;
                    }

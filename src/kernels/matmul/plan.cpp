@@ -16,8 +16,8 @@ constexpr int64_t kPackStepK = 1024;
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // k of A packed at a time: more where there are fewer rows, so that few rows stream whole panels.
-int64_t super_k(int64_t rows, int64_t k) {
-  const int64_t wanted = std::max<int64_t>(kSuperK, kMaxBlockRows * kSuperK / std::max<int64_t>(rows, 1));
+int64_t super_k(int64_t rows, int64_t k, int64_t factor) {
+  const int64_t wanted = factor * std::max<int64_t>(kSuperK, kMaxBlockRows * kSuperK / std::max<int64_t>(rows, 1));
   return std::max<int64_t>(kBlockK, ceil_div(std::min(wanted, k), kBlockK) * kBlockK);
 }
 
@@ -92,7 +92,8 @@ bool GemmPlanner::next(GemmPlan& plan) {
       for (int64_t r = 0; r < grid.row_blocks; ++r) {
         const int64_t m0 = g.m * r / grid.row_blocks, m1 = g.m * (r + 1) / grid.row_blocks;
         if (m1 > m0 && p1 > p0)
-          plan.blocks.push_back({static_cast<int64_t>(i), m0, m1 - m0, p0, p1 - p0, super_k(m1 - m0, g.k), 0});
+          plan.blocks.push_back(
+              {static_cast<int64_t>(i), m0, m1 - m0, p0, p1 - p0, super_k(m1 - m0, g.k, kernels_.super_factor), 0});
       }
     }
     if (grid.row_blocks > 1 && !g.packed) plan.share_b = true;

@@ -21,8 +21,18 @@ MatrixView by_columns(const Tensor& t, const int32_t* rows = nullptr) {
 const void* element(const Tensor& t, int64_t row) { return t.raw() + row * t.row_stride() * dtype_bytes(t.dtype()); }
 void* element(Tensor& t, int64_t row) { return t.raw() + row * t.row_stride() * dtype_bytes(t.dtype()); }
 
-void check_packed(const PackedMatrix& p, int64_t n, int64_t k, Compute compute) {
-  CHECK(p.defined() && p.computes(compute));
+// Rows of A from `row` on, in int8.
+GemmProblem int8_rows(const Int8Rows& x, int64_t row = 0) {
+  GemmProblem g;
+  g.a = {x.codes.raw() + row * x.codes.row_stride(), x.codes.row_stride(), nullptr, false, true};
+  g.a_scales = x.scales.data<float>() + row;
+  g.a_sums = x.sums.data<int32_t>() + row;
+  return g;
+}
+
+void check_packed(const PackedMatrix& p, int64_t n, int64_t k, bool int8) {
+  CHECK(p.defined());
+  CHECK((p.activations() == Activations::kInt8) == int8);
   CHECK_EQ(p.n(), n);
   CHECK_EQ(p.k(), k);
 }
@@ -52,29 +62,26 @@ std::vector<GemmProblem>& problem_list() {
   return problems;
 }
 
-}  // namespace
-
-void matmul_forward(const Tensor& x, const MatmulWeight& w, const Tensor* bias, Compute compute, Tensor& y) {
-  CHECK(x.rank() == 2 && y.rank() == 2 && is_float(x) && is_float(y));
-  const int64_t m = x.dim(0), k = x.dim(1), n = y.dim(1);
-  CHECK_EQ(y.dim(0), m);
-  GemmProblem g;
-  g.a = by_rows(x);
+// g holds A of `rows` rows and its width k.
+void forward(GemmProblem g, const MatmulWeight& w, const Tensor* bias, Compute compute, Tensor& y) {
+  CHECK(y.rank() == 2 && is_float(y));
+  CHECK_EQ(y.dim(0), g.m);
+  g.n = y.dim(1);
   if (w.packed) {
-    check_packed(*w.packed, n, k, compute);
+    CHECK(g.a_scales || w.packed->computes(compute));
+    check_packed(*w.packed, g.n, g.k, g.a_scales != nullptr);
   } else {
     CHECK(w.values.rank() == 2 && is_float(w.values));
-    CHECK_EQ(w.values.dim(0), n);
-    CHECK_EQ(w.values.dim(1), k);
+    CHECK_EQ(w.values.dim(0), g.n);
+    CHECK_EQ(w.values.dim(1), g.k);
     g.b = by_rows(w.values);
   }
   if (bias) {
     CHECK(is_float(*bias));
-    CHECK_EQ(bias->numel(), n);
+    CHECK_EQ(bias->numel(), g.n);
     g.bias = bias->raw();
     g.bias_bf16 = is_bf16(*bias);
   }
-  g.m = m, g.n = n, g.k = k;
   g.c = y.raw(), g.ldc = y.row_stride();
   auto& problems = problem_list();
   if (w.packed)
@@ -82,6 +89,49 @@ void matmul_forward(const Tensor& x, const MatmulWeight& w, const Tensor* bias, 
   else
     problems.push_back(g);
   gemm(problems, {compute, is_bf16(y), false});
+}
+
+// The groups' products; rows_from(begin): A from that row on, for a group that reads no gathered rows.
+template <class RowsFrom>
+void grouped_forward(RowsFrom&& rows_from, int64_t k, const GroupedRows& groups, const GroupedWeight& w, Compute compute,
+                     Tensor& y) {
+  CHECK(y.rank() == 2 && is_float(y));
+  const int64_t experts = static_cast<int64_t>(groups.offsets.size()) - 1, n = y.dim(1);
+  check_groups(groups, experts, y.dim(0));
+  auto& problems = problem_list();
+  for (int64_t e = 0; e < experts; ++e) {
+    const int64_t begin = groups.offsets[e], count = groups.offsets[e + 1] - begin;
+    if (count == 0) continue;
+    GemmProblem g = rows_from(groups.rows ? 0 : begin);
+    if (groups.rows) g.a.rows = groups.rows + begin;
+    g.m = count, g.n = n, g.k = k;
+    g.c = element(y, begin), g.ldc = y.row_stride();
+    if (w.packed) {
+      CHECK(g.a_scales || w.packed[e].computes(compute));
+      check_packed(w.packed[e], n, k, g.a_scales != nullptr);
+      add_packed(g, w.packed[e], is_bf16(y), problems);
+    } else {
+      g.b = {element(w.values, e), k, nullptr, is_bf16(w.values), true};
+      problems.push_back(g);
+    }
+  }
+  gemm(problems, {compute, is_bf16(y), false});
+}
+
+}  // namespace
+
+void matmul_forward(const Tensor& x, const MatmulWeight& w, const Tensor* bias, Compute compute, Tensor& y) {
+  CHECK(x.rank() == 2 && is_float(x));
+  GemmProblem g;
+  g.a = by_rows(x);
+  g.m = x.dim(0), g.k = x.dim(1);
+  forward(g, w, bias, compute, y);
+}
+
+void matmul_forward(const Int8Rows& x, const PackedMatrix& w, const Tensor* bias, Tensor& y) {
+  GemmProblem g = int8_rows(x);
+  g.m = x.rows(), g.k = x.k;
+  forward(g, {Tensor(), &w}, bias, Compute::kBF16, y);
 }
 
 void matmul_backward_input(const Tensor& dy, const MatmulWeight& w, Compute compute, bool accumulate, Tensor& dx) {
@@ -130,34 +180,26 @@ void bias_backward(const Tensor& dy, bool accumulate, Tensor& dbias) {
 }
 
 void grouped_matmul_forward(const Tensor& x, const GroupedRows& groups, const GroupedWeight& w, Compute compute, Tensor& y) {
-  CHECK(x.rank() == 2 && y.rank() == 2 && is_float(x) && is_float(y));
-  const int64_t experts = static_cast<int64_t>(groups.offsets.size()) - 1, k = x.dim(1), n = y.dim(1);
-  check_groups(groups, experts, y.dim(0));
+  CHECK(x.rank() == 2 && is_float(x));
   if (!groups.rows) CHECK_EQ(x.dim(0), y.dim(0));
   if (!w.packed) {
     CHECK(w.values.rank() == 3 && is_float(w.values));
-    CHECK_EQ(w.values.dim(0), experts);
-    CHECK_EQ(w.values.dim(1), n);
-    CHECK_EQ(w.values.dim(2), k);
+    CHECK_EQ(w.values.dim(0), static_cast<int64_t>(groups.offsets.size()) - 1);
+    CHECK_EQ(w.values.dim(1), y.dim(1));
+    CHECK_EQ(w.values.dim(2), x.dim(1));
   }
-  auto& problems = problem_list();
-  for (int64_t e = 0; e < experts; ++e) {
-    const int64_t begin = groups.offsets[e], count = groups.offsets[e + 1] - begin;
-    if (count == 0) continue;
+  const auto rows_from = [&](int64_t begin) {
     GemmProblem g;
-    g.a = groups.rows ? by_rows(x, groups.rows + begin)
-                      : MatrixView{element(x, begin), x.row_stride(), nullptr, is_bf16(x), true};
-    g.m = count, g.n = n, g.k = k;
-    g.c = element(y, begin), g.ldc = y.row_stride();
-    if (w.packed) {
-      check_packed(w.packed[e], n, k, compute);
-      add_packed(g, w.packed[e], is_bf16(y), problems);
-    } else {
-      g.b = {element(w.values, e), k, nullptr, is_bf16(w.values), true};
-      problems.push_back(g);
-    }
-  }
-  gemm(problems, {compute, is_bf16(y), false});
+    g.a = {element(x, begin), x.row_stride(), nullptr, is_bf16(x), true};
+    return g;
+  };
+  grouped_forward(rows_from, x.dim(1), groups, w, compute, y);
+}
+
+void grouped_matmul_forward(const Int8Rows& x, const GroupedRows& groups, const PackedMatrix* w, Tensor& y) {
+  CHECK(w != nullptr);
+  if (!groups.rows) CHECK_EQ(x.rows(), y.dim(0));
+  grouped_forward([&](int64_t begin) { return int8_rows(x, begin); }, x.k, groups, {Tensor(), w}, Compute::kBF16, y);
 }
 
 void grouped_matmul_backward_input(const Tensor& dy, const GroupedRows& groups, const GroupedWeight& w, Compute compute,

@@ -11,6 +11,7 @@
 #pragma once
 #include <span>
 
+#include "kernels/matmul/int8_rows.h"
 #include "kernels/matmul/packed.h"
 #include "tensor/tensor.h"
 
@@ -23,6 +24,8 @@ struct MatmulWeight {
 };
 
 void matmul_forward(const Tensor& x, const MatmulWeight& w, const Tensor* bias, Compute compute, Tensor& y);
+// The same with x in int8 (ops/quantize_rows); w was packed for it. y F32 or BF16.
+void matmul_forward(const Int8Rows& x, const PackedMatrix& w, const Tensor* bias, Tensor& y);
 void matmul_backward_input(const Tensor& dy, const MatmulWeight& w, Compute compute, bool accumulate, Tensor& dx);
 // `accumulate` false assigns instead of adding: the first micro-batch of a step then needs no zeroed gradient.
 void matmul_backward_weight(const Tensor& dy, const Tensor& x, Compute compute, bool accumulate, Tensor& dw);
@@ -41,6 +44,8 @@ struct GroupedWeight {
   const PackedMatrix* packed = nullptr;  // array of E, or null
 };
 void grouped_matmul_forward(const Tensor& x, const GroupedRows& groups, const GroupedWeight& w, Compute compute, Tensor& y);
+// The same with x in int8; w: one a expert, packed for it.
+void grouped_matmul_forward(const Int8Rows& x, const GroupedRows& groups, const PackedMatrix* w, Tensor& y);
 void grouped_matmul_backward_input(const Tensor& dy, const GroupedRows& groups, const GroupedWeight& w, Compute compute,
                                    Tensor& dx);
 // dw[e] (+)= dy[group e]^T x[rows of group e]; an empty group adds nothing (and where `accumulate` is false, zeroes).

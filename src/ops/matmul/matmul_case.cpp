@@ -71,6 +71,8 @@ constexpr MatmulCase kBlockShapes[] = {
     {kForwardPacked, 4, 8192, 8192},   {kForwardPacked, 1, 8192, 8192},
 };
 
+constexpr WeightFormat kInt8Formats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1};
+
 const char* role_name(MatmulRole role) {
   switch (role) {
     case kForward:
@@ -88,9 +90,25 @@ const char* role_name(MatmulRole role) {
 // Everything that one case needs, alive as long as its run.
 struct Operands {
   Tensor x, w, dy, y, dx, dw;
+  Int8Rows x_int8;
   std::vector<PackedMatrix> packed;
   std::vector<int32_t> offsets, rows;
 };
+
+// Codes of any value. Their groups' sums are not kept up: a benchmark's time does not depend on them.
+Int8Rows random_int8_rows(int64_t m, int64_t k) {
+  Int8Rows x;
+  x.k = k;
+  x.codes = Tensor::zeros({m, int8_row_bytes(k)}, DType::kI8);
+  x.scales = case_tensor({m}, DType::kF32);
+  x.sums = Tensor::zeros({m}, DType::kI32);
+  Rng rng(5, RngStream::kTest);
+  int8_t* codes = reinterpret_cast<int8_t*>(x.codes.raw());
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < k; ++j)
+      codes[i * x.codes.row_stride() + int8_code_at(j)] = static_cast<int8_t>(static_cast<int>(rng.next_below(255)) - 127);
+  return x;
+}
 
 std::function<void()> prepare(const MatmulCase& c) {
   auto o = std::make_shared<Operands>();
@@ -110,9 +128,18 @@ std::function<void()> prepare(const MatmulCase& c) {
         part.values = o->w.index(e);
       else
         part = random_part(c.format, c.n, c.k, static_cast<uint64_t>(e));
-      o->packed.push_back(PackedMatrix::pack({&part, 1}, c.compute));
+      o->packed.push_back(PackedMatrix::pack({&part, 1}, c.compute, c.rows));
     }
     o->w = Tensor();
+  }
+  if (c.rows == Activations::kInt8) {
+    o->x_int8 = random_int8_rows(c.m, c.k);
+    return [o, c] {
+      if (c.experts > 0)
+        grouped_matmul_forward(o->x_int8, {o->offsets, o->rows.data()}, o->packed.data(), o->y);
+      else
+        matmul_forward(o->x_int8, o->packed[0], nullptr, o->y);
+    };
   }
   return [o, c] {
     const PackedMatrix* packed = o->packed.empty() ? nullptr : o->packed.data();
@@ -150,16 +177,25 @@ std::vector<OpCase> matmul_cases() {
       c.format = format;
       cases.push_back(c);
     }
+  for (const WeightFormat format : kInt8Formats)
+    for (MatmulCase c : kBlockShapes) {
+      c.format = format, c.rows = Activations::kInt8;
+      cases.push_back(c);
+    }
   for (const MatmulCase& c : cases) {
     OpCase o;
     o.name = std::string(c.experts ? "grouped_matmul " : "matmul ") + role_name(c.role) + " " + std::to_string(c.m) + "x" +
              std::to_string(c.n) + "x" + std::to_string(c.k) + (c.experts ? " E" + std::to_string(c.experts) : "") +
              (c.compute == Compute::kF32 ? " f32" : " bf16") +
-             (c.format == WeightFormat::kPlain ? "" : " " + std::string(weight_format_name(c.format)));
+             (c.format == WeightFormat::kPlain ? "" : " " + std::string(weight_format_name(c.format))) +
+             (c.rows == Activations::kInt8 ? " a8" : "");
+    o.int8 = c.rows == Activations::kInt8;
     const double m = static_cast<double>(c.m), n = static_cast<double>(c.n), k = static_cast<double>(c.k);
     o.flops = 2 * m * n * k;
     o.bf16 = c.compute == Compute::kBF16;
-    const double weight_bytes = c.format != WeightFormat::kPlain
+    const double weight_bytes = o.int8
+                                    ? static_cast<double>(int8_panel_bytes(c.format, c.k)) / (static_cast<double>(kPanel) * k)
+                                : c.format != WeightFormat::kPlain
                                     ? static_cast<double>(block_panel_bytes(c.format, c.k)) / (static_cast<double>(kPanel) * k)
                                 : c.role == kForwardPacked && o.bf16 ? 2
                                 : c.role == kBackwardWeight          ? 8

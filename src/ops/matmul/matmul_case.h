@@ -18,6 +18,7 @@ struct MatmulCase {
   Compute compute = Compute::kBF16;
   DType activations = DType::kBF16;
   WeightFormat format = WeightFormat::kPlain;  // of packed weights
+  Activations rows = Activations::k16Bit;      // kInt8: forward over rows that were rounded before
 };
 std::span<const MatmulCase> matmul_test_cases();   // small and odd
 std::span<const MatmulCase> matmul_bench_cases();  // shapes of training, prefill and decode

@@ -1,0 +1,269 @@
+// One block of C from rows of int8 (int8_rows.h) and a weight packed for them (block_format.h). Codes of the weight are
+// unsigned, w + 2^b: the sum over k of a (w + 2^b) is too large by 2^b times the sum of a's codes, which is known, and every
+// sum starts from minus that. Included by *_cpu.cpp files, once with VNNI and once without where a rung has both.
+#pragma once
+#include "backend/cpu/dot_int8.h"
+#include "kernels/matmul/decode_codes.h"
+#include "kernels/matmul/int8_rows.h"
+#include "kernels/matmul/micro.h"
+#include "kernels/matmul/pack.h"
+
+namespace fathom::FATHOM_RUNG {
+namespace {
+
+// Rows by vectors of 16 columns in registers. A scale a column: 14 x 2 sums, as micro.h has it. A scale a group: as many
+// floats beside the integers, so half the rows. Without VNNI a vector of B takes two registers.
+#if FATHOM_RUNG_LEVEL >= 2 && defined(FATHOM_VNNI)
+constexpr int kColumnRows = 14, kGroupRows = 7;
+#elif FATHOM_RUNG_LEVEL >= 2
+constexpr int kColumnRows = 8, kGroupRows = 4;
+#else
+constexpr int kColumnRows = 2, kGroupRows = 1;
+#endif
+constexpr int kStreamRows = kGroupRows < 4 ? kGroupRows : 4;  // up to here a panel is read from end to end, from memory
+constexpr int stream_panels(int64_t rows) { return FATHOM_RUNG_LEVEL >= 2 && rows <= 2 ? 2 : 1; }
+constexpr int64_t kInt8Ahead = 2048;  // bytes that are fetched before they are needed
+
+struct Int8Args {
+  const char* a;  // row r at a + r kInt8ChunkBytes; the next chunk a_chunk bytes on
+  int64_t a_chunk;
+  const int32_t* a_sums;  // of the R rows, all k
+  const char* b;          // the first group
+  int64_t b_panel;        // to the next panel
+  int64_t k;              // a multiple of the group
+  void* sums;             // [R][2 P][16]: int32 where the scale is a column's, else float
+  bool resume;
+  const char* b_ahead;  // to be fetched meanwhile, b_step bytes for every 128 bytes of codes
+  int64_t b_step;
+};
+
+// A format's groups.
+template <WeightFormat kOf>
+struct Int8Format {
+  static constexpr WeightFormat kFormat = kOf;
+  static constexpr Int8Layout kLayout = int8_layout(kOf);
+  static constexpr bool kColumnScale = kLayout.head > 0;
+  static constexpr int kRows = kColumnScale ? kColumnRows : kGroupRows;
+  static constexpr int kQuads = kLayout.code_bits == 4 ? 2 : 1;  // quads of k in 128 bytes of codes
+  static constexpr int64_t kSteps = kLayout.group / (4 * kQuads);
+  FATHOM_INLINE static Bytes codes(const char* p, int quad) {
+    if constexpr (kQuads == 1) return load_bytes(p);
+    return quad == 0 ? low_nibbles(load_bytes(p)) : high_nibbles(load_bytes(p));
+  }
+  // The offset's share of a sum of a's codes, to be taken off.
+  FATHOM_INLINE static I32 start(int32_t a_sum) {
+    if constexpr (kLayout.offset_bits == 0) return set1_i32(0);
+    return set1_i32(static_cast<int32_t>(0u - (static_cast<uint32_t>(a_sum) << kLayout.offset_bits)));
+  }
+};
+
+template <class F, int R, int V>
+FATHOM_INLINE void multiply_group(const char* a, const char* b, int64_t b_panel, I32 (&acc)[R][V], const char*& b_ahead,
+                                  int64_t b_step, bool stream) {
+  for (int64_t step = 0; step < F::kSteps; ++step) {
+    if (stream) {
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) prefetch(b + v / 2 * b_panel + v % 2 * 64 + kInt8Ahead);
+    } else {
+      prefetch(b_ahead);
+      b_ahead += b_step;
+    }
+#pragma GCC unroll 2
+    for (int quad = 0; quad < F::kQuads; ++quad) {
+      Columns column[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) column[v] = columns(F::codes(b + v / 2 * b_panel + v % 2 * 64, quad));
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const Quad row = load_quad(a + r * kInt8ChunkBytes);
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) acc[r][v] = dot4(acc[r][v], column[v], row);
+      }
+      a += 4;
+    }
+    b += kPanelRow;
+  }
+}
+
+template <class F, int R, int P, bool kStream>
+void micro_int8(const Int8Args& x) {
+  constexpr int V = 2 * P;
+  const char* b = x.b;
+  const char* b_ahead = x.b_ahead;
+  if constexpr (F::kColumnScale) {
+    I32 acc[R][V];
+    int32_t* sums = static_cast<int32_t*>(x.sums);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) acc[r][v] = x.resume ? load_i32(sums + (r * V + v) * 16) : F::start(x.a_sums[r]);
+    for (int64_t k = 0; k < x.k; k += F::kLayout.group) {
+      const char* a = x.a + k / kInt8ChunkK * x.a_chunk + k % kInt8ChunkK;
+      multiply_group<F, R, V>(a, b, x.b_panel, acc, b_ahead, x.b_step, kStream);
+      b += F::kSteps * kPanelRow;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) store_i32(sums + (r * V + v) * 16, acc[r][v]);
+  } else {
+    F32 sums[R][V];
+    float* out = static_cast<float*>(x.sums);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sums[r][v] = x.resume ? load(out + (r * V + v) * 16) : zero();
+    for (int64_t k = 0; k < x.k; k += F::kLayout.group) {
+      const char* chunk = x.a + k / kInt8ChunkK * x.a_chunk;
+      const char* a_sums = chunk + kInt8ChunkK + k % kInt8ChunkK / 32 * 4;
+      I32 acc[R][V];
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const I32 start = F::start(load_word(a_sums + r * kInt8ChunkBytes));
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) acc[r][v] = start;
+      }
+      const char* header = b;
+      b += F::kLayout.header;
+      multiply_group<F, R, V>(chunk + k % kInt8ChunkK, b, x.b_panel, acc, b_ahead, x.b_step, kStream);
+      b += F::kSteps * kPanelRow;
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) {
+        const char* scales = header + v / 2 * x.b_panel + v % 2 * 32;
+        const F32 scale = load_f16(scales);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) sums[r][v] = fma(to_f32(acc[r][v]), scale, sums[r][v]);
+        if constexpr (F::kLayout.has_min) {
+          const F32 min = load_f16(scales + kPanel * 2);
+#pragma GCC unroll 16
+          for (int r = 0; r < R; ++r)
+            sums[r][v] = fma(set1(static_cast<float>(load_word(a_sums + r * kInt8ChunkBytes))), min, sums[r][v]);
+        }
+      }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) store(out + (r * V + v) * 16, sums[r][v]);
+  }
+}
+
+using MicroInt8 = void (*)(const Int8Args&);
+template <class F, bool kStream, int R>
+MicroInt8 pick_int8(int rows) {
+  if constexpr (R == 0) {
+    return nullptr;
+  } else {
+    constexpr int P = kStream ? stream_panels(R) : 1;
+    return rows == R ? micro_int8<F, R, P, kStream> : pick_int8<F, kStream, R - 1>(rows);
+  }
+}
+
+// Finished sums of `rows` rows by `vectors` vectors, in place: times the scales. `head`: of the panel of vector 0.
+template <class F>
+void scale_int8(const float* a_scales, int64_t rows, int64_t vectors, const char* head, int64_t panel_bytes, float* sums) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t v = 0; v < vectors; ++v) {
+      float* sum = sums + (r * vectors + v) * 16;
+      if constexpr (F::kColumnScale)
+        store(sum, to_f32(load_i32(sum)) * (set1(a_scales[r]) * load_floats(head + v / 2 * panel_bytes + v % 2 * 64)));
+      else
+        store(sum, load(sum) * set1(a_scales[r]));
+    }
+}
+
+// Rows of the block for k in [ks, ke): chunk by chunk, a row at every kInt8ChunkBytes.
+inline void pack_int8_rows(const GemmTile& t, int64_t ks, int64_t ke) {
+  char* out = t.a_scratch;
+  for (int64_t k0 = ks; k0 < ke; k0 += kInt8ChunkK)
+    for (int64_t m = 0; m < t.rows; ++m, out += kInt8ChunkBytes)
+      __builtin_memcpy(out, memory_row<char>(t.a, t.m0 + m) + k0 / kInt8ChunkK * kInt8ChunkBytes, kInt8ChunkBytes);
+}
+// Scales and sums of the block's rows, into b_scratch.
+inline void gather_int8(const GemmTile& t, float*& scales, int32_t*& sums) {
+  scales = reinterpret_cast<float*>(t.b_scratch + kBlockCodesBytes);
+  sums = reinterpret_cast<int32_t*>(scales + t.rows);
+  for (int64_t m = 0; m < t.rows; ++m) {
+    const int64_t row = t.a.rows ? t.a.rows[t.m0 + m] : t.m0 + m;
+    scales[m] = t.a_scales[row];
+    sums[m] = t.a_sums[row];
+  }
+}
+
+template <class F>
+void tile_int8(const GemmTile& t) {
+  constexpr int64_t kGroup = F::kLayout.group, kGroupBytes = int8_group_bytes(F::kFormat);
+  const bool stream = t.rows <= kStreamRows;
+  const int64_t micros = (t.rows + F::kRows - 1) / F::kRows, small = t.rows / micros, large = t.rows % micros;
+  const int64_t k_end = round_up(t.k, kGroup), super_k = round_up(t.super_k, kInt8ChunkK);
+  const int64_t wanted = stream ? stream_panels(t.rows) : 1;
+  float* a_scales;
+  int32_t* a_sums;
+  gather_int8(t, a_scales, a_sums);
+  for (int64_t ks = 0; ks < k_end; ks += super_k) {
+    const int64_t ke = least(k_end, ks + super_k);
+    pack_int8_rows(t, ks, ke);
+    for (int64_t panel = 0; panel < t.panels; panel += wanted) {
+      const int64_t column = (t.panel0 + panel) * kPanel;
+      const char* head = t.packed + (t.panel0 + panel) * t.panel_bytes;
+      const auto group_at = [&](int64_t k) { return head + F::kLayout.head + k / kGroup * kGroupBytes; };
+      float* slots = t.partial + (super_k >= k_end ? 0 : panel * micros * F::kRows * kPanel);
+      // A last panel on its own where two go together: its sums are computed twice, and once thrown away.
+      const int64_t together = least(wanted, t.panels - panel), b_panel = together < wanted ? 0 : t.panel_bytes;
+      const int64_t step = stream ? ke - ks : kInt8ChunkK;
+      for (int64_t k0 = ks; k0 < ke; k0 += step) {
+        const int64_t k1 = least(ke, k0 + step);
+        int64_t m = 0;
+        for (int64_t i = 0; i < micros; ++i) {
+          const int rows = static_cast<int>(small + (i < large));
+          Int8Args x;
+          x.a = t.a_scratch + ((k0 - ks) / kInt8ChunkK * t.rows + m) * kInt8ChunkBytes;
+          x.a_chunk = t.rows * kInt8ChunkBytes;
+          x.a_sums = a_sums + m;
+          x.b = group_at(k0);
+          x.b_panel = b_panel;
+          x.k = k1 - k0;
+          x.sums = slots + i * F::kRows * kPanel;
+          x.resume = k0 > 0;
+          const int64_t steps = (k1 - k0) / kGroup * F::kSteps, bytes = (k1 - k0) / kGroup * kGroupBytes;
+          x.b_step = bytes / (micros * steps) + 1;
+          x.b_ahead = group_at(k1) + i * steps * x.b_step;
+          (stream ? pick_int8<F, true, kStreamRows>(rows) : pick_int8<F, false, F::kRows>(rows))(x);
+          if (k1 == k_end) {
+            scale_int8<F>(a_scales + m, rows, 2 * wanted, head, b_panel, static_cast<float*>(x.sums));
+            finish_rows(t, t.m0 + m, rows, column, least(together * kPanel, t.n - column), static_cast<float*>(x.sums),
+                        wanted * kPanel);
+          }
+          m += rows;
+        }
+      }
+    }
+  }
+}
+
+void gemm_int8(const GemmTile& t) {
+  switch (t.weight_format) {
+    case WeightFormat::kInt8Row:
+      return tile_int8<Int8Format<WeightFormat::kInt8Row>>(t);
+    case WeightFormat::kQ8_0:
+      return tile_int8<Int8Format<WeightFormat::kQ8_0>>(t);
+    case WeightFormat::kQ4_0:
+      return tile_int8<Int8Format<WeightFormat::kQ4_0>>(t);
+    case WeightFormat::kQ4_1:
+      return tile_int8<Int8Format<WeightFormat::kQ4_1>>(t);
+    default:
+      __builtin_unreachable();  // gemm() takes no other
+  }
+}
+
+int64_t int8_a_bytes(int64_t rows, int64_t super_k, bool) {
+  return (super_k + kInt8ChunkK - 1) / kInt8ChunkK * rows * kInt8ChunkBytes;
+}
+int64_t int8_partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t super_k) {
+  return (super_k >= k ? 2 : panels + 1) * (rows + 32) * kPanel * 4;
+}
+constexpr GemmKernels kInt8Kernels = {nullptr,  PanelFormat::kPairs, kColumnRows, int8_a_bytes, int8_partial_bytes, 4,
+                                      gemm_int8};
+
+}  // namespace
+}  // namespace fathom::FATHOM_RUNG
