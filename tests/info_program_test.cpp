@@ -103,7 +103,7 @@ TEST_F(Info, WeightsInMemoryAndTheirBound) {
   Json machine = json({path, "--context", "1000"}).at("machine");
   EXPECT_TRUE(machine.at("read_bandwidth").is_null());
   EXPECT_TRUE(has(machine.at("hint"), "fathom doctor"));
-  ASSERT_EQ(machine.at("formats").size(), 7u);  // no FP8: nothing makes it from a plain release
+  ASSERT_EQ(machine.at("formats").size(), 9u);  // no FP8: nothing makes it from a plain release
   for (int i = 0; i < 2; ++i) {
     const Json& f = machine.at("formats")[i];
     const int64_t bytes = i == 0 ? 4 : 2;
@@ -122,6 +122,10 @@ TEST_F(Info, WeightsInMemoryAndTheirBound) {
   EXPECT_EQ(machine.at("formats")[3].at("weight_bytes"), linear / 32 * 34 + rest);
   EXPECT_EQ(machine.at("formats")[6].at("weights"), "q4_0");
   EXPECT_EQ(machine.at("formats")[6].at("weight_bytes"), linear / 32 * 18 + rest);
+  EXPECT_EQ(machine.at("formats")[7].at("weights"), "int4-g32");  // a float for every 32 or 128 of half a byte
+  EXPECT_EQ(machine.at("formats")[7].at("weight_bytes"), linear / 32 * (16 + 4) + rest);
+  EXPECT_EQ(machine.at("formats")[8].at("weights"), "int4-g128");
+  EXPECT_EQ(machine.at("formats")[8].at("weight_bytes"), linear / 128 * (64 + 4) + rest);
   EXPECT_EQ(machine.at("memory_bytes"), memory_total_bytes());
   keep_measurement({25e9, 3, "2026-01-02"});
   EXPECT_TRUE(has(text({path}), "from 25.0 GB/s that 3 threads read (fathom doctor, 2026-01-02)"));
@@ -142,7 +146,7 @@ TEST_F(Info, WeightsInMemoryAndTheirBound) {
   EXPECT_TRUE(has(text({path, "--context", "4097"}, 2), "4096 positions"));
 
   const Json v3 = json({config("deepseek-v3")}).at("machine");
-  ASSERT_EQ(v3.at("formats").size(), 8u);
+  ASSERT_EQ(v3.at("formats").size(), 10u);
   const Json& fp8 = v3.at("formats")[2];
   EXPECT_EQ(fp8.at("weights"), "fp8");
   EXPECT_EQ(fp8.at("cache_bytes"), int64_t{32768} * 70272);

@@ -250,7 +250,8 @@ TEST_F(Commands, BrokenDirectoriesAreRefused) {
   expect_refused({"generate", cut, "--prompt-ids", "1"}, "model.safetensors");
   for (const std::string command : {"generate", "logits"})
     expect_refused({command, model(), "--prompt-ids", "1", "--activations", "int8"}, "--weights int8");
-  expect_refused({"bench", "prefill", "--model", model() + "/config.json", "--activations", "int8"}, "is plain");
+  expect_refused({"bench", "prefill", "--model", model() + "/config.json", "--tokens", "16", "--activations", "int8"},
+                 "is plain");
   const std::string no_weights = copy("no_weights");
   std::filesystem::remove(no_weights + "/model.safetensors");
   expect_refused({"generate", no_weights, "--prompt-ids", "1"}, "safetensors");

@@ -81,7 +81,8 @@ TEST(DecoderFormats, CloseToTheDequantisedModel) {
         plain.values = t.value;
         const WeightPart part = quantize_part(plain, format);
         Tensor to = t.value;
-        ASSERT_NE(part.format(), WeightFormat::kPlain) << t.name;
+        ASSERT_EQ(part.format(), fallback_format(format, t.value.dim(1))) << t.name;
+        if (part.format() == WeightFormat::kPlain) continue;  // no whole groups in its width
         to.copy_from(dequantised(part));
       }
       numerics.weights = format;

@@ -72,7 +72,7 @@ class PackedMatrix {
                            std::shared_ptr<const std::byte> data);
   // -1: no such matrix can be.
   static int64_t bytes_of(int64_t k, std::span<const Rows> pieces, Compute compute, Activations activations);
-  const std::byte* data() const { return storage_.get(); }                            // bytes() of them, piece after piece
+  const std::byte* data() const { return storage_.get(); }  // bytes() of them, piece after piece
   bool defined() const { return !pieces_.empty(); }
   int64_t n() const { return n_; }
   int64_t k() const { return k_; }
