@@ -172,9 +172,16 @@ FATHOM_INLINE void few_pairs(float* s, int64_t last) {
   }
 }
 
-// Columns [0, 16 NV) of N lanes: c (+)= P V over the keys 0 .. last; p [N][64] words, v the first of the value's columns.
+// Words of probabilities: that of a lane and a pair of keys stands at at[i * lane + j * pair].
+struct FewWords {
+  const uint32_t* at;
+  int64_t lane, pair;
+};
+
+// Columns [0, 16 NV) of N lanes: c (+)= P V over the keys 0 .. last; p: pairs of keys as words, v the first of the value's
+// columns.
 template <int N, int NV, bool kFresh>
-__attribute__((noinline)) void few_values_panel(const bf16* v, int64_t row_width, int64_t last, const uint32_t* p, float* c,
+__attribute__((noinline)) void few_values_panel(const bf16* v, int64_t row_width, int64_t last, const FewWords& p, float* c,
                                                 int64_t c_row, const float* scale) {
   alignas(64) static const uint16_t kLow[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
                                                 8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
@@ -195,7 +202,7 @@ __attribute__((noinline)) void few_values_panel(const bf16* v, int64_t row_width
     }
 #pragma GCC unroll 8
     for (int r = 0; r < N; ++r) {
-      const Pairs x = set1_pairs(p[r * 64 + j / 2]);
+      const Pairs x = set1_pairs(p.at[r * p.lane + j / 2 * p.pair]);
 #pragma GCC unroll 8
       for (int i = 0; i < NV; ++i) acc[r][i] = dot2(x, column[i], acc[r][i]);
     }
@@ -206,7 +213,7 @@ __attribute__((noinline)) void few_values_panel(const bf16* v, int64_t row_width
     for (int i = 0; i < NV; ++i) store(c + r * c_row + 16 * i, acc[r][i]);
 }
 template <int N, bool kFresh>
-FATHOM_INLINE void few_values(const AttentionHead& h, const bf16* block, int64_t last, const uint32_t* p, float* c,
+FATHOM_INLINE void few_values(const AttentionHead& h, const bf16* block, int64_t last, const FewWords& p, float* c,
                               int64_t c_row, const float* scale) {
   constexpr int kWide = N <= 2 ? 8 : N <= 6 ? 4 : 2;
   const bf16* v = block + h.value_offset;
@@ -217,7 +224,7 @@ FATHOM_INLINE void few_values(const AttentionHead& h, const bf16* block, int64_t
 }
 // n lanes (at most 8); c is scaled by scale [n] first, or starts at 0. The value's width is a multiple of 32.
 template <bool kFresh>
-void few_values(int64_t n, const AttentionHead& h, const bf16* block, int64_t last, const uint32_t* p, float* c, int64_t c_row,
+void few_values(int64_t n, const AttentionHead& h, const bf16* block, int64_t last, const FewWords& p, float* c, int64_t c_row,
                 const float* scale) {
   switch (n) {
     case 1:

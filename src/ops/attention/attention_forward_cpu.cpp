@@ -151,6 +151,9 @@ class Forward {
 #if FATHOM_RUNG_LEVEL >= 2
     few_ = t_.num_lanes <= kFewLanes && h_.value_width % (16 * U::kPer) == 0;
 #endif
+#if FATHOM_RUNG_LEVEL >= 3
+    thin_ = U::kPer == 2 && !few_ && t_.num_lanes <= 16 && h_.value_width % 32 == 0;
+#endif
     if (few_)
       few_queries();
     else
@@ -173,11 +176,11 @@ class Forward {
     for (int64_t b = begin; b < end; ++b) {
       const int64_t valid = at_most(64, last + 1 - b * 64);
       const T* block = rows(b, valid);
-      pack_keys<T, U>(h_, block, valid, k_);
-      if (!shared_value_) pack_values(h_, block, valid, value_stride_, v_);
+      find_keys(block, valid);
+      if (!shared_value_ && !thin_) pack_values(h_, block, valid, value_stride_, v_);
       Prefetch next;
       if (b + 1 <= last / 64) next.aim(t_.blocks[b + 1], at_most(64, last + 1 - (b + 1) * 64), stored_, sizeof(T));
-      for (int64_t lane = 0; lane < t_.num_lanes; lane += kTileLanes) step(b, b == begin, lane, state, next);
+      for (int64_t lane = 0; lane < t_.num_lanes; lane += kTileLanes) step(b, block, b == begin, lane, state, next);
     }
   }
 
@@ -288,7 +291,7 @@ class Forward {
 #if FATHOM_RUNG_LEVEL >= 3
     if constexpr (U::kPer == 2) {
       for (int64_t i = 0; i < n; ++i) few_pairs(p + i * 64, last);
-      const uint32_t* pairs = reinterpret_cast<const uint32_t*>(p);
+      const FewWords pairs{reinterpret_cast<const uint32_t*>(p), 64, 1};
       return fresh ? few_values<true>(n, h_, block, last, pairs, o, value_, alpha_ + from)
                    : few_values<false>(n, h_, block, last, pairs, o, value_, alpha_ + from);
     }
@@ -323,27 +326,38 @@ class Forward {
   }
 #endif
 
+  // keys_ [64][keys_row] words: a whole block's are read where they stand, where a key is one run of pairs.
+  void find_keys(const T* block, int64_t valid) {
+    const bool run = h_.shared_width == 0 || h_.shared_offset == h_.key_offset + h_.key_width;
+    if (thin_ && valid == 64 && run && h_.key_width % 2 == 0 && h_.shared_width % 2 == 0 && h_.row_width % 2 == 0) {
+      keys_ = reinterpret_cast<const Word*>(block + h_.key_offset), keys_row_ = h_.row_width / 2;
+    } else {
+      pack_keys<T, U>(h_, block, valid, k_);
+      keys_ = k_, keys_row_ = key_;
+    }
+  }
+
   // s [keys][lanes] = scale K Q^T, in pieces of the depth so that the queries' words stay in L1.
   void scores(const Word* q, int64_t lanes, int64_t keys, Prefetch& next) {
-    const int64_t piece = lanes > 16 ? 128 : 64, calls = (key_ + piece - 1) / piece * ((keys + 15) / 16);
+    const int64_t piece = thin_ ? 320 : lanes > 16 ? 128 : 64, calls = (key_ + piece - 1) / piece * ((keys + 15) / 16);
     const int64_t lines = next.lines(calls);
     for (int64_t d = 0; d < key_; d += piece) {
       const int64_t depth = at_most(piece, key_ - d);
       const float scale = d + depth == key_ ? h_.scale : 1;
       for (int64_t j = 0; j < keys; j += 16) {
-        const Gemm<Word> g{at_most(16, keys - j), lanes / 16, depth,   key_, 1, q + d * lanes, lanes,
+        const Gemm<Word> g{at_most(16, keys - j), lanes / 16, depth,   keys_row_, 1, q + d * lanes, lanes,
                            s_ + j * lanes,        lanes,      nullptr, scale};
         if (d == 0)
-          gemm<U, Start::kZero, false>(g, k_ + j * key_ + d);
+          gemm<U, Start::kZero, false>(g, keys_ + j * keys_row_ + d);
         else
-          gemm<U, Start::kLoad, false>(g, k_ + j * key_ + d);
+          gemm<U, Start::kLoad, false>(g, keys_ + j * keys_row_ + d);
         next.step(lines);
       }
     }
   }
 
   // Block b, the tile's lanes [begin, begin + 48).
-  void step(int64_t b, bool fresh, int64_t begin, const State& state, Prefetch& next) {
+  void step(int64_t b, [[maybe_unused]] const T* block, bool fresh, int64_t begin, const State& state, Prefetch& next) {
     const int64_t n = at_most(kTileLanes, t_.num_lanes - begin), lanes = round16(n);
     const int64_t last = position(begin + n - 1) - b * 64, first = position(begin) - b * 64;  // relative to the block
     if (last < 0) return;
@@ -360,6 +374,11 @@ class Forward {
     }
     const Word* p = probability_words<U>(s_, lanes, keys);
     const int64_t from = first_visible(t_, b * 64, begin) - begin;  // earlier lanes do not see this block: untouched
+#if FATHOM_RUNG_LEVEL >= 3
+    if constexpr (U::kPer == 2) {
+      if (thin_) return thin_sums(block, at_most(last, 63), from, n, lanes, fresh, p, state.o);
+    }
+#endif
     const Gemm<Word> g{n - from,
                        value_ / 16,
                        keys / U::kPer,
@@ -377,13 +396,30 @@ class Forward {
       gemm<U, Start::kScaled, true>(g, p + from);
   }
 
+#if FATHOM_RUNG_LEVEL >= 3
+  // o (+)= P V for the lanes [from, n), values paired in registers: packing them pays from more lanes on.
+  void thin_sums(const bf16* block, int64_t last, int64_t from, int64_t n, int64_t lanes, bool fresh, const uint32_t* p,
+                 float* o) {
+    for (int64_t i = from; i < n; i += kFewLanes) {
+      const int64_t count = at_most(kFewLanes, n - i);
+      const FewWords pairs{p + i, 1, lanes};
+      if (fresh)
+        few_values<true>(count, h_, block, last, pairs, o + i * value_, value_, alpha_ + i);
+      else
+        few_values<false>(count, h_, block, last, pairs, o + i * value_, value_, alpha_ + i);
+    }
+  }
+#endif
+
   const ForwardTile& t_;
   const AttentionHead& stored_;
   const bool quantised_;
   const AttentionHead h_;      // of rows in the compute type
   const int64_t key_, value_;  // words a key, padded elements a value
   int64_t value_stride_;
-  bool shared_value_, few_ = false;
+  bool shared_value_, few_ = false, thin_ = false;
+  const Word* keys_ = nullptr;
+  int64_t keys_row_ = 0;
   float* free_;
   Word *k_, *v_, *q_;
   T* opened_ = nullptr;

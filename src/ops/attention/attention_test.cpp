@@ -75,7 +75,8 @@ const Named kLayouts[] = {{"mla_48_32", expanded_layout(4, 32, 16, 32)}, {"mla_1
                           {"gqa_10_2", grouped_layout(10, 2, 64)},       {"mha", grouped_layout(3, 3, 32)},
                           {"absorbed_5", absorbed_layout(5, 64, 16)},    {"absorbed_8", absorbed_layout(8, 96, 16)},
                           {"gqa_12_2", grouped_layout(12, 2, 128)},      {"absorbed_50", absorbed_layout(50, 32, 16)},
-                          {"odd_widths", expanded_layout(3, 7, 5, 13)},  {"gqa_200", grouped_layout(4, 1, 200)}};
+                          {"odd_widths", expanded_layout(3, 7, 5, 13)},  {"gqa_200", grouped_layout(4, 1, 200)},
+                          {"absorbed_16", absorbed_layout(16, 64, 16)}};
 
 class Attention : public ::testing::TestWithParam<std::tuple<Named, DType>> {};
 INSTANTIATE_TEST_SUITE_P(Layouts, Attention,
