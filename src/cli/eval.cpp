@@ -125,7 +125,7 @@ int PerplexityCommand::run() {
   }
   plan_windows(ids, options.windows);  // refuses what is too short
 
-  Decoder decoder = load_model(files, model.numerics(config), /*training=*/false);
+  Decoder decoder = load_model(files, model.numerics(config), /*training=*/false, nullptr, model.packed_cache);
   std::optional<Decoder> other;
   if (compare) other.emplace(load_model(baseline_files, baseline.numerics(baseline_files.config()), /*training=*/false));
   install_stop_handler("\nstopping after this window; again to stop at once\n");
