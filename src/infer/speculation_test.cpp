@@ -46,6 +46,12 @@ std::vector<TestModel> test_models() {
   models.push_back({"deepseek bf16 absorbed", packed_model(tiny_with_mtp(), {Compute::kBF16, MlaFormula::kAbsorbed}),
                     packed_model(tiny_draft(), bf16)});
   models.push_back({"qwen2 bf16", packed_model(tiny_qwen(), bf16), packed_model(tiny_qwen(), bf16)});
+  const Numerics fp8_cache{Compute::kBF16, MlaFormula::kAbsorbed, WeightFormat::kPlain, KvType::kFp8},
+      int8{Compute::kBF16, MlaFormula::kExpanded, WeightFormat::kInt8Row, KvType::kInt8, Activations::kInt8};
+  models.push_back(
+      {"deepseek bf16 absorbed, FP8 cache", packed_model(tiny_with_mtp(), fp8_cache), packed_model(tiny_draft(), bf16)});
+  models.push_back(
+      {"qwen2, int8 weights, activations and cache", packed_model(tiny_qwen(), int8), packed_model(tiny_qwen(), int8)});
   return models;
 }
 
