@@ -211,7 +211,6 @@ Decoder read_directory(const ModelFiles& model_files, const Numerics& numerics, 
 
 // False, and a line that says why, where the cache cannot be used.
 bool pack_from_cache(Decoder& model, const std::string& path, const PackedIdentity& identity) {
-  if (!file_exists(path)) return false;
   try {
     PackedReader reader(path, identity);
     model.prepack(&reader);

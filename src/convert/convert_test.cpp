@@ -142,6 +142,15 @@ Tensor logits_of(const std::string& path, const Numerics& numerics) {
 bool same_bits(const Tensor& a, const Tensor& b) {
   return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0;
 }
+// The largest difference, of the largest element of `want`.
+float relative_distance(const Tensor& got, const Tensor& want) {
+  float largest = 0, difference = 0;
+  for (int64_t i = 0; i < want.numel(); ++i) {
+    largest = std::max(largest, std::fabs(want.data<float>()[i]));
+    difference = std::max(difference, std::fabs(got.data<float>()[i] - want.data<float>()[i]));
+  }
+  return difference / largest;
+}
 float half_value(uint16_t bits) {  // normal numbers and zero
   return bits == 0 ? 0 : std::ldexp(1 + static_cast<float>(bits & 1023) / 1024, (bits >> 10) - 15);
 }
@@ -218,14 +227,8 @@ TEST(Convert, Int8RowsAreWrittenAndRead) {
       const Tensor expanded = logits_of(out / "back", as_stored);
       as_stored.mla = MlaFormula::kAbsorbed;
       const Tensor absorbed = logits_of(int8, as_stored);
-      float largest = 0, difference = 0;
-      for (int64_t i = 0; i < logits.numel(); ++i) {
-        const float y = expanded.data<float>()[i];
-        largest = std::max(largest, std::fabs(y));
-        for (const Tensor* other : {&logits, &absorbed})
-          difference = std::max(difference, std::fabs(other->data<float>()[i] - y));
-      }
-      EXPECT_LT(difference, 2e-5f * largest) << folder;
+      EXPECT_LT(relative_distance(logits, expanded), 2e-5f) << folder;
+      EXPECT_LT(relative_distance(absorbed, expanded), 2e-5f) << folder;
     }
     // GGUF from it, and it from GGUF: the same values.
     convert(int8, out / "model.gguf", kGguf, "f32");
@@ -312,14 +315,8 @@ TEST(Convert, Int4GroupsAreWrittenAndRead) {
       }
       as_stored.mla = MlaFormula::kAbsorbed;
       const Tensor absorbed = logits_of(int4, as_stored);
-      float largest = 0, difference = 0;
-      for (int64_t i = 0; i < logits.numel(); ++i) {
-        const float y = expanded.data<float>()[i];
-        largest = std::max(largest, std::fabs(y));
-        for (const Tensor* other : {&logits, &absorbed})
-          difference = std::max(difference, std::fabs(other->data<float>()[i] - y));
-      }
-      EXPECT_LT(difference, 2e-5f * largest) << folder << " " << dtype;
+      EXPECT_LT(relative_distance(logits, expanded), 2e-5f) << folder << " " << dtype;
+      EXPECT_LT(relative_distance(absorbed, expanded), 2e-5f) << folder << " " << dtype;
     }
   EXPECT_GT(quantised, 100);
   EXPECT_GT(refused, 0);

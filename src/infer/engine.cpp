@@ -1,7 +1,6 @@
 #include "infer/engine.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <unordered_map>
 
@@ -9,6 +8,7 @@
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "infer/draft_depth.h"
+#include "infer/draw_drafts.h"
 #include "infer/model_drafter.h"
 #include "infer/mtp_drafter.h"
 #include "infer/ngram_drafter.h"
@@ -273,7 +273,7 @@ Tensor Engine::Impl::forward(const StepPlan& plan) {
 
 // Logits of the sampled rows only, and one random number per request and position.
 void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden) {
-  std::vector<int64_t> rows;  // distinct: followers share their leader's
+  std::vector<int32_t> rows;  // distinct: followers share their leader's
   std::unordered_map<int64_t, int64_t> index;
   draws.clear();
   for (const StepPlan::Sample& sample : plan.samples) {
@@ -282,18 +282,14 @@ void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden) {
         first_row[static_cast<size_t>(sample.rows_idx)] + computed.end - computed.num_draft - 1 - computed.begin;
     for (int64_t ahead = 0; ahead <= computed.num_draft; ++ahead) {
       const auto [it, is_new] = index.emplace(last + ahead, static_cast<int64_t>(rows.size()));
-      if (is_new) rows.push_back(last + ahead);
+      if (is_new) rows.push_back(static_cast<int32_t>(last + ahead));
       draws.push_back({sample.sequence, ahead, it->second});
     }
   }
   Tensor picked = hidden;
   const int64_t n = static_cast<int64_t>(rows.size());
   if (n < hidden.rows()) {
-    picked = Tensor::empty({n, hidden.dim(1)}, hidden.dtype());
-    const int64_t bytes = hidden.dim(1) * dtype_bytes(hidden.dtype()),
-                  stride = hidden.row_stride() * dtype_bytes(hidden.dtype());
-    for (int64_t i = 0; i < n; ++i)
-      std::memcpy(picked.raw() + i * bytes, hidden.raw() + rows[static_cast<size_t>(i)] * stride, static_cast<size_t>(bytes));
+    picked = rows_of(hidden, rows);
   } else {
     for (int64_t i = 0; i < n; ++i) CHECK_EQ(rows[static_cast<size_t>(i)], i);
   }

@@ -116,18 +116,7 @@ void tiles_int8(const GemmTile& t) {
 void gemm_int8_tiles(const GemmTile& t) {
   // Few rows would leave most of a tile empty: the vectors give the same sums.
   if (FATHOM_RUNG_LEVEL >= 4 && t.rows <= kStreamRows) return gemm_int8(t);
-  switch (t.weight_format) {
-    case WeightFormat::kInt8Row:
-      return tiles_int8<Int8Format<WeightFormat::kInt8Row>>(t);
-    case WeightFormat::kQ8_0:
-      return tiles_int8<Int8Format<WeightFormat::kQ8_0>>(t);
-    case WeightFormat::kQ4_0:
-      return tiles_int8<Int8Format<WeightFormat::kQ4_0>>(t);
-    case WeightFormat::kQ4_1:
-      return tiles_int8<Int8Format<WeightFormat::kQ4_1>>(t);
-    default:
-      __builtin_unreachable();
-  }
+  with_int8_format(t.weight_format, [&](auto format) { tiles_int8<decltype(format)>(t); });
 }
 constexpr GemmKernels kInt8TileKernels = {nullptr, PanelFormat::kPairs, kTileRows, int8_a_bytes, int8_partial_bytes,
                                           4,       gemm_int8_tiles};

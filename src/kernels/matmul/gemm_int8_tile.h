@@ -241,19 +241,25 @@ void tile_int8(const GemmTile& t) {
   }
 }
 
-void gemm_int8(const GemmTile& t) {
-  switch (t.weight_format) {
+// Calls body with an Int8Format of the weight's format.
+template <class Body>
+void with_int8_format(WeightFormat format, const Body& body) {
+  switch (format) {
     case WeightFormat::kInt8Row:
-      return tile_int8<Int8Format<WeightFormat::kInt8Row>>(t);
+      return body(Int8Format<WeightFormat::kInt8Row>());
     case WeightFormat::kQ8_0:
-      return tile_int8<Int8Format<WeightFormat::kQ8_0>>(t);
+      return body(Int8Format<WeightFormat::kQ8_0>());
     case WeightFormat::kQ4_0:
-      return tile_int8<Int8Format<WeightFormat::kQ4_0>>(t);
+      return body(Int8Format<WeightFormat::kQ4_0>());
     case WeightFormat::kQ4_1:
-      return tile_int8<Int8Format<WeightFormat::kQ4_1>>(t);
+      return body(Int8Format<WeightFormat::kQ4_1>());
     default:
       __builtin_unreachable();  // gemm() takes no other
   }
+}
+
+void gemm_int8(const GemmTile& t) {
+  with_int8_format(t.weight_format, [&](auto format) { tile_int8<decltype(format)>(t); });
 }
 
 int64_t int8_a_bytes(int64_t rows, int64_t super_k, bool) {
