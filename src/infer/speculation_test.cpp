@@ -102,11 +102,11 @@ std::vector<Request> random_requests(Rng& rng, int64_t count, int64_t room) {
   return requests;
 }
 
-// Env FATHOM_SPECULATION_STEPS: engine steps of the property test; 10,000 unless set, 2,000 under a sanitizer, which watches
-// memory and threads on them.
+// Env FATHOM_SPECULATION_STEPS: engine steps of the property test; 10,000 unless set, 2,000 under TSan, to keep
+// its set short.
 int64_t wanted_steps() {
   const char* text = std::getenv("FATHOM_SPECULATION_STEPS");
-#ifdef FATHOM_SANITIZED
+#ifdef __SANITIZE_THREAD__
   constexpr int64_t kSteps = 2000;
 #else
   constexpr int64_t kSteps = 10000;

@@ -301,7 +301,7 @@ TEST_P(Attention, SharedBlocksGiveTheBitsOfEachAlone) {
       p.blocks[i][static_cast<size_t>(b)] = p.blocks[0][static_cast<size_t>(b)];
   for (size_t i = 0; i < std::size(members); ++i) p.sequences[i].blocks = p.blocks[i];
   for (Isa isa : supported_isas()) {
-    if (isa == Isa::kPortable && (kSanitized || named.layout.num_heads > 9)) continue;
+    if (isa == Isa::kPortable && named.layout.num_heads > 9) continue;
     set_isa_for_test(isa);
     for (const int threads : {1, 2}) {
       set_num_threads(threads);
@@ -366,7 +366,6 @@ TEST_P(Attention, RecordsGiveTheBitsOfTheRowsThatTheyGiveBack) {
     for (size_t s = 0; s < p.sequences.size(); ++s)
       stored.sequences[s].blocks = stored.blocks[s], back.sequences[s].blocks = back.blocks[s];
     for (Isa isa : supported_isas()) {
-      if (kSanitized && isa == Isa::kPortable) continue;
       set_isa_for_test(isa);
       const Result want = forward(back), got = forward(stored);
       ASSERT_TRUE(same_bits(got.out, want.out)) << isa_name(isa) << " " << kv_type_name(type);
