@@ -31,6 +31,19 @@ int64_t cache_blocks(const Decoder& model, const EngineConfig& config) {
   return std::max<int64_t>(1, config.cache_bytes / std::max<int64_t>(1, block_bytes));
 }
 
+// Adds the time between two of its calls to that counter which the later one names.
+class StepClock {
+ public:
+  void add_to(double& seconds) {
+    const double now = now_seconds();
+    seconds += now - last_;
+    last_ = now;
+  }
+
+ private:
+  double last_ = now_seconds();
+};
+
 constexpr int64_t kAutomaticDraft = 8;  // guesses at most where the number is not given
 
 std::unique_ptr<Drafter> make_drafter(Decoder& model, const SpeculationConfig& config, KvCache& cache, int64_t num_valid) {
@@ -80,7 +93,7 @@ struct Engine::Impl {
   void choose_depths();
   void draft(StepPlan& plan);
   Tensor forward(const StepPlan& plan);
-  void sample(const StepPlan& plan, const Tensor& hidden);
+  void sample(const StepPlan& plan, const Tensor& hidden, StepClock& clock);
   void accept(StepPlan& plan);
   void observe(const StepPlan& plan, const Tensor& hidden);
   void publish(Sequence* sequence, const SampledToken& token);
@@ -188,17 +201,28 @@ bool Engine::step() {
 }
 
 void Engine::Impl::step() {
+  StepClock clock;
   if (drafter) choose_depths();
   StepPlan& plan = scheduler.plan();
+  clock.add_to(stats.schedule_seconds);
   for (const BlockCopy& copy : plan.copies) cache.copy_block(copy.from, copy.to);
-  if (plan.draft_rows > 0) draft(plan);
+  clock.add_to(stats.forward_seconds);
+  if (plan.draft_rows > 0) {
+    draft(plan);
+    clock.add_to(stats.draft_seconds);
+  }
   const double begin = now_seconds();
   const Tensor hidden = forward(plan);
-  if (!plan.samples.empty()) sample(plan, hidden);
+  clock.add_to(stats.forward_seconds);
+  if (!plan.samples.empty()) sample(plan, hidden, clock);
   if (drafter && plan.prefill_rows == 0) depth.record_step(batch.num_rows(), now_seconds() - begin);
   accept(plan);
   scheduler.commit();
-  if (drafter) observe(plan, hidden);
+  clock.add_to(stats.schedule_seconds);
+  if (drafter) {
+    observe(plan, hidden);
+    clock.add_to(stats.draft_seconds);
+  }
   ++stats.steps;
   stats.prefill_rows += plan.prefill_rows;
   stats.decode_rows += plan.decode_rows;
@@ -214,6 +238,7 @@ void Engine::Impl::step() {
     for (int64_t j = 0; j < num_new[i] && !sequence->cancelled; ++j) publish(sequence, sampled[next + static_cast<size_t>(j)]);
     next += static_cast<size_t>(num_draws);
   }
+  clock.add_to(stats.schedule_seconds);
 }
 
 void Engine::Impl::choose_depths() {
@@ -236,9 +261,7 @@ void Engine::Impl::draft(StepPlan& plan) {
   const double begin = now_seconds();
   for (const DraftJob& job : jobs) job.sequence->draft.clear();
   drafter->draft(jobs);
-  const double seconds = now_seconds() - begin;
-  depth.record_draft(deepest, seconds);
-  stats.draft_seconds += seconds;
+  depth.record_draft(deepest, now_seconds() - begin);
   stats.draft_bytes += deepest * drafter->bytes_per_draft();
   for (StepPlan::Rows& rows : plan.rows) {
     if (rows.num_draft == 0) continue;
@@ -272,7 +295,7 @@ Tensor Engine::Impl::forward(const StepPlan& plan) {
 }
 
 // Logits of the sampled rows only, and one random number per request and position.
-void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden) {
+void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden, StepClock& clock) {
   std::vector<int32_t> rows;  // distinct: followers share their leader's
   std::unordered_map<int64_t, int64_t> index;
   draws.clear();
@@ -294,10 +317,12 @@ void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden) {
     for (int64_t i = 0; i < n; ++i) CHECK_EQ(rows[static_cast<size_t>(i)], i);
   }
   sampled.resize(draws.size());
+  clock.add_to(stats.sample_seconds);
   const int64_t chunk = std::max<int64_t>(1, kLogitsBytes / (model.config().vocab_size * 4));
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t end = std::min(n, begin + chunk);
     const Tensor logits = model.logits(picked.slice_rows(begin, end));
+    clock.add_to(stats.forward_seconds);
     ProfileScope scope("sampling");
     parallel_for(static_cast<int64_t>(draws.size()), 8, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
@@ -308,6 +333,7 @@ void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden) {
             sample_token(values, num_valid, sequence->request.sampling, sequence->uniform(sequence->num_generated() + ahead));
       }
     });
+    clock.add_to(stats.sample_seconds);
   }
 }
 

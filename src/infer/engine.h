@@ -44,6 +44,9 @@ struct EngineStats {
   std::array<int64_t, kMaxDraft> accepted = {};  // were right; and how many of them were right themselves
   int64_t draft_bytes = 0;                       // of weights that the drafter read, counted for one sequence a round
   double draft_seconds = 0;                      // in the drafter
+  // The rest of the steps. Deciding what is computed, what of it counts and what ends, with the callbacks; from the token ids
+  // to the logits of the rows that draw; from logits to tokens.
+  double schedule_seconds = 0, forward_seconds = 0, sample_seconds = 0;
 };
 
 class Engine {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/progress.h"
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "infer/engine_testing.h"
@@ -235,6 +236,20 @@ TEST(Engine, StopTokenEndsAndStays) {
   EXPECT_EQ(stopped.reason, FinishReason::kStop);
   EXPECT_EQ(stopped.ids.back(), whole.ids[7]);
   EXPECT_LE(stopped.ids.size(), 8u);
+}
+
+TEST(Engine, TheStepsTimeIsTheSumOfItsParts) {
+  Decoder model = make_model(kCases[4]);
+  Engine engine(model, EngineConfig{.cache_blocks = 400});
+  for (const Request& request : mixed_requests(131)) engine.submit(request);
+  const double begin = now_seconds();
+  while (engine.step()) {
+  }
+  const double whole = now_seconds() - begin;
+  const EngineStats& s = engine.stats();
+  EXPECT_EQ(s.draft_seconds, 0);
+  for (const double part : {s.schedule_seconds, s.forward_seconds, s.sample_seconds}) EXPECT_GT(part, 0);
+  EXPECT_LE(s.schedule_seconds + s.forward_seconds + s.sample_seconds, whole * (1 + 1e-9));
 }
 
 TEST(Engine, GenerateStopsEarlyOnRequest) {
