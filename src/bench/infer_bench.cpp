@@ -8,7 +8,7 @@
 #include "backend/cpu/peak.h"
 #include "base/error.h"
 #include "base/progress.h"
-#include "base/rng.h"
+#include "bench/engine_run.h"
 #include "bench/process_stats.h"
 #include "infer/engine.h"
 #include "nn/profile.h"
@@ -22,15 +22,8 @@ constexpr int kDecodeWarmUp = 16;  // tokens
 EngineConfig engine_config(const Decoder& model, int64_t positions) {
   check_bench_positions(model.config(), positions);
   EngineConfig config;
-  config.cache_blocks = 2 * (positions / kKeyBlock + 2);  // a run beside what the one before left behind
+  config.cache_blocks = 2 * bench_blocks(positions);  // a run beside what the one before left behind
   return config;
-}
-
-std::vector<int32_t> random_ids(const Decoder& model, int64_t n, uint64_t stream) {
-  std::vector<int32_t> ids(static_cast<size_t>(n));
-  Rng rng(1, RngStream::kTest, stream);
-  for (int32_t& id : ids) id = static_cast<int32_t>(rng.next_below(static_cast<uint64_t>(model.config().vocab_size)));
-  return ids;
 }
 
 uint64_t submit(Engine& engine, std::vector<int32_t> prompt, int64_t max_tokens, TokenCallback on_token = nullptr) {
@@ -59,19 +52,7 @@ void measure(int runs, InferBenchRow& row, const std::function<double(int)>& run
   row.spread = (rates.back() - rates.front()) / row.tokens_per_s;
 }
 
-// What the linear layers' products cannot exceed.
-double peak_of(const Decoder& model) {
-  const Numerics& n = model.numerics();
-  return n.activations == Activations::kInt8 ? int8_peak() : gemm_peak(n.compute == Compute::kBF16);
-}
-
 }  // namespace
-
-void check_bench_positions(const ModelConfig& config, int64_t positions) {
-  if (positions > config.max_position_embeddings)
-    fail_usage("bench", "depth and tokens are " + std::to_string(positions) + " positions, the model takes " +
-                            std::to_string(config.max_position_embeddings) + " (max_position_embeddings); give less");
-}
 
 InferBenchRow bench_prefill(Decoder& model, int64_t tokens, int64_t depth, int runs) {
   InferBenchRow row;
@@ -96,7 +77,7 @@ InferBenchRow bench_prefill(Decoder& model, int64_t tokens, int64_t depth, int r
                head = 2 * static_cast<double>(c.vocab_size) * static_cast<double>(c.hidden_size);
   const double flops = model.forward_flops_per_token(context) - head + head / static_cast<double>(tokens);
   row.tera_flops = flops * row.tokens_per_s / 1e12;
-  row.peak_share = row.tera_flops / peak_of(model);
+  row.peak_share = row.tera_flops / linear_peak(model);
   return row;
 }
 
@@ -116,12 +97,12 @@ InferBenchRow bench_decode(Decoder& model, int64_t tokens, int64_t depth, int ru
     return now_seconds() - first;
   });
   const double positions = static_cast<double>(behind) + static_cast<double>(tokens + 1) / 2;
-  row.cache_bytes_per_token = positions * static_cast<double>(model.num_cache_layers() * model.cache_row_bytes());
+  row.cache_bytes_per_token = cache_bytes(model, positions);
   row.bytes_per_token = static_cast<double>(model.weight_bytes_per_token()) + row.cache_bytes_per_token;
   row.gb_per_s = row.bytes_per_token * row.tokens_per_s / 1e9;
   row.bandwidth_share = row.gb_per_s * 1e9 / memory_bandwidth();
   row.tera_flops = model.forward_flops_per_token(positions) * row.tokens_per_s / 1e12;
-  row.peak_share = row.tera_flops / peak_of(model);
+  row.peak_share = row.tera_flops / linear_peak(model);
   return row;
 }
 

@@ -22,10 +22,7 @@ struct InferBenchRow {
   double others = 0;  // share of the processors' time that other processes took meanwhile
 };
 
-// Error where so many positions are more than the model's.
-void check_bench_positions(const ModelConfig& config, int64_t positions);
-
-// One run more than `runs` is made and not counted. Depth and tokens together: see check_bench_positions.
+// One run more than `runs` is made and not counted. Depth and tokens together: see check_bench_positions (bench/engine_run.h).
 InferBenchRow bench_prefill(Decoder& model, int64_t tokens, int64_t depth, int runs);
 InferBenchRow bench_decode(Decoder& model, int64_t tokens, int64_t depth, int runs);
 

@@ -1,4 +1,5 @@
-// fathom bench: the ops against the machine's peak; prefill and decode; training steps; the tokenizer.
+// fathom bench: the ops against the machine's peak; prefill and decode, alone, batched and shared; training steps; the
+// tokenizer.
 #include <cstdio>
 #include <sstream>
 #include <string>
@@ -11,6 +12,7 @@
 #include "bench/op_bench.h"
 #include "bench/tokenizer_bench.h"
 #include "bench/train_bench.h"
+#include "cli/bench_batched.h"
 #include "cli/bench_infer.h"
 #include "cli/bench_speculate.h"
 #include "cli/command.h"
@@ -159,6 +161,8 @@ int command_bench(int argc, char** argv) {
   add_threads_option(*ops);
   BenchInferCommand infer;
   infer.add(app);
+  BenchBatchedCommand batched;
+  batched.add(app);
   BenchSpeculateCommand speculate;
   speculate.add(app);
   TrainBenchOptions train_options;
@@ -186,6 +190,7 @@ int command_bench(int argc, char** argv) {
   add_threads_option(*tokenizer);
   if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
   if (infer.parsed()) return infer.run();
+  if (batched.parsed()) return batched.run();
   if (speculate.parsed()) return speculate.run();
   if (tokenizer->parsed()) return bench_tokenizer(tokenizer_options, json);
   if (profile) profile_enable(true);

@@ -2,21 +2,15 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <optional>
 
-#include "backend/cpu/isa.h"
 #include "backend/cpu/peak.h"
-#include "base/error.h"
 #include "base/files.h"
 #include "base/json.h"
 #include "base/progress.h"
-#include "base/thread_pool.h"
-#include "base/utf8.h"
+#include "bench/engine_run.h"
 #include "bench/infer_bench.h"
 #include "bench/process_stats.h"
-#include "cli/bench_model.h"
 #include "cli/command.h"
-#include "cli/model_options.h"
 #include "nn/profile.h"
 
 namespace fathom {
@@ -59,21 +53,7 @@ void BenchInferCommand::add(CLI::App& app) {
   decode_ = app.add_subcommand("decode", "one token after another, through the engine");
   depth_ = app.add_subcommand("depth", "both behind ever longer contexts, and what the cache's bytes explain");
   for (CLI::App* command : {prefill_, decode_, depth_}) {
-    command
-        ->add_option(
-            "--model", model_,
-            "qwen1.5b, v2lite, v3mini or a config.json: random weights of that shape; or a model directory or FILE.gguf")
-        ->capture_default_str();
-    command->add_option("--dtype", dtype_, "f32 or bf16: type of weights, activations and cache")
-        ->check(CLI::IsMember({"f32", "bf16"}))
-        ->capture_default_str();
-    command->add_option("--weights", weights_, "of a random model: " + weight_format_names() + "; plain is as --dtype")
-        ->capture_default_str();
-    command->add_option("--mla", mla_, "MLA formula: expanded or absorbed")
-        ->check(CLI::IsMember({"expanded", "absorbed"}))
-        ->capture_default_str();
-    add_activations_option(*command, activations_);
-    add_cache_type_option(*command, cache_type_);
+    model_.add(*command);
     command->add_option("--runs", runs_, "timed runs; the median counts")->check(CLI::Range(1, 1000))->capture_default_str();
     command->add_flag("--json", json_, "one JSON object on stdout");
     command->add_flag("--profile", profile_, "where the time goes, by op (to stderr with --json)");
@@ -96,34 +76,18 @@ void BenchInferCommand::add(CLI::App& app) {
 }
 
 int BenchInferCommand::run() const {
-  Numerics numerics;
-  numerics.compute = dtype_ == "f32" ? Compute::kF32 : Compute::kBF16;
-  numerics.mla = mla_ == "absorbed" ? MlaFormula::kAbsorbed : MlaFormula::kExpanded;
-  numerics.cache = *kv_type_from_name(cache_type_);
-  numerics.activations = activations_from_name(activations_);
-  const bool int8 = numerics.activations == Activations::kInt8;
-  const BenchModel source = find_bench_model(model_);
-  const std::optional<WeightFormat> format = weight_format_from_name(weights_);
-  if (!format) fail_usage("bench", "--weights '" + printable(weights_) + "' is none of " + weight_format_names());
-  if (source.files && *format != WeightFormat::kPlain)
-    fail_usage("bench", "--weights is for random models; '" + printable(model_) + "' has weights of its own");
+  const BenchModel source = model_.find();
   const int64_t tokens = std::max(decode_->parsed() ? 0 : prefill_tokens_, prefill_->parsed() ? 0 : decode_tokens_);
   check_bench_positions(source.config, (depth_->parsed() ? *std::max_element(depths_.begin(), depths_.end()) : at_) + tokens);
-  const double bandwidth = memory_bandwidth(), peak = int8 ? int8_peak() : gemm_peak(numerics.compute == Compute::kBF16);
+  model_.peak();  // measured once in a process, and not a part of loading
+  memory_bandwidth();
   reset_peak_resident();
   const double begin = now_seconds();
-  Decoder model = source.open(numerics, *format);
+  Decoder model = model_.open(source, json_);
   const double load_s = now_seconds() - begin, load_bytes = peak_resident_bytes();
   reset_peak_resident();
-  const ModelConfig::Counts counts = model.config().count_parameters();
   if (!json_) {
-    std::printf("isa %s, %d threads; peak %s %.3f TFLOP/s; memory %.1f GB/s\n", std::string(isa_name(isa())).c_str(),
-                num_threads(), int8 ? "int8" : dtype_.c_str(), peak, bandwidth / 1e9);
-    std::printf("%s: %.2f G parameters, %.2f G active; %s%s%s%s; ready in %.1f s\n\n", model_.c_str(),
-                static_cast<double>(counts.total) / 1e9, static_cast<double>(counts.active) / 1e9, dtype_.c_str(),
-                *format == WeightFormat::kPlain ? "" : (", weights " + weights_).c_str(),
-                int8 ? ", activations int8 (head and router not)" : "",
-                model.config().is_mla() ? (", MLA " + mla_).c_str() : "", load_s);
+    std::printf("\n");
     std::printf("%-14s %6s %9s %8s %8s %8s %8s %8s %8s %7s\n", "test", "depth", "tokens/s", "spread", "TFLOP/s", "share",
                 "GB/token", "GB/s", "share", "others");
   }
@@ -160,22 +124,11 @@ int BenchInferCommand::run() const {
   }
   const double run_bytes = peak_resident_bytes();
   if (json_) {
-    const Json j = {{"isa", isa_name(isa())},
-                    {"threads", num_threads()},
-                    {"model", model_},
-                    {"dtype", dtype_},
-                    {"weights", source.files ? Json(nullptr) : Json(weights_)},
-                    {"mla", model.config().is_mla() ? Json(mla_) : Json(nullptr)},
-                    {"activations", activations_},
-                    {"cache_type", cache_type_},
-                    {"parameters", counts.total},
-                    {"active_parameters", counts.active},
-                    {"peak_tera_flops", peak},
-                    {"memory_gb_per_s", bandwidth / 1e9},
-                    {"load_s", load_s},
-                    {"peak_memory_load_mib", load_bytes / kMiB},
-                    {"peak_memory_run_mib", run_bytes / kMiB},
-                    {"rows", results}};
+    Json j = model_.to_json(source, model);
+    j["load_s"] = load_s;
+    j["peak_memory_load_mib"] = load_bytes / kMiB;
+    j["peak_memory_run_mib"] = run_bytes / kMiB;
+    j["rows"] = results;
     std::printf("%s\n", j.dump(2).c_str());
   } else {
     std::printf("peak resident memory: %.0f MiB to load, %.0f MiB to run\n", load_bytes / kMiB, run_bytes / kMiB);

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/bench_model.h"
+
 namespace fathom {
 
 struct BenchInferCommand {
@@ -12,8 +14,8 @@ struct BenchInferCommand {
   int run() const;
 
  private:
-  std::string model_ = "v3mini", dtype_ = "bf16", mla_ = "absorbed", cache_type_ = "plain", weights_ = "plain",
-              activations_ = "16bit", trace_;
+  BenchModelOptions model_;
+  std::string trace_;
   std::vector<int64_t> depths_ = {0, 1024, 4096};
   int64_t prefill_tokens_ = 512, decode_tokens_ = 128, at_ = 0;
   int runs_ = 3;

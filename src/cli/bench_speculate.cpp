@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "base/thread_pool.h"
 #include "base/utf8.h"
 #include "cli/bench_model.h"
 #include "cli/command.h"
@@ -53,12 +52,7 @@ void print(const SpeculateBenchResult& r) {
 
 void BenchSpeculateCommand::add(CLI::App& app) {
   command_ = app.add_subcommand("speculate", "decoding with speculation beside without, and the gain that the bytes allow");
-  command_->add_option("--model", model_, "a named shape or config.json: random weights; or a model directory or FILE.gguf")
-      ->capture_default_str();
-  command_->add_option("--dtype", dtype_, "f32 or bf16")->check(CLI::IsMember({"f32", "bf16"}))->capture_default_str();
-  command_->add_option("--weights", weights_, "of random models: " + weight_format_names() + "; plain is as --dtype")
-      ->capture_default_str();
-  command_->add_option("--mla", mla_, "MLA formula")->check(CLI::IsMember({"expanded", "absorbed"}))->capture_default_str();
+  model_.add(*command_);
   speculation_.kind = "mtp";
   speculation_.add(*command_);
   command_
@@ -84,52 +78,41 @@ void BenchSpeculateCommand::add(CLI::App& app) {
 }
 
 int BenchSpeculateCommand::run() const {
-  Numerics numerics;
-  numerics.compute = dtype_ == "f32" ? Compute::kF32 : Compute::kBF16;
-  numerics.mla = mla_ == "absorbed" ? MlaFormula::kAbsorbed : MlaFormula::kExpanded;
-  const std::optional<WeightFormat> format = weight_format_from_name(weights_);
-  if (!format) fail_usage("bench", "--weights '" + printable(weights_) + "' is none of " + weight_format_names());
   SpeculateBenchOptions options = options_;
   options.speculation = speculation_.parse();
-  BenchModel source = find_bench_model(model_);
-  if (source.files && *format != WeightFormat::kPlain)
-    fail_usage("bench", "--weights is for random models; '" + printable(model_) + "' has weights of its own");
+  BenchModel source = model_.find();
   if (options.speculation.kind == SpeculationConfig::Kind::kMtp && source.config.num_nextn_predict_layers == 0) {
     if (source.files || !source.config.is_mla())
-      fail_usage("bench", "'" + printable(model_) + "' has no MTP module; give --speculate ngram or draft:MODEL");
+      fail_usage("bench", "'" + printable(model_.model) + "' has no MTP module; give --speculate ngram or draft:MODEL");
     source.config.num_nextn_predict_layers = 1;  // random weights: a shape can have one
   }
   if (!prompt_.empty()) {
     const auto tokenizer = source.files ? source.files->tokenizer() : std::nullopt;
-    if (!tokenizer) fail_usage("bench", "--prompt needs a model with a tokenizer; '" + printable(model_) + "' has none");
+    if (!tokenizer) fail_usage("bench", "--prompt needs a model with a tokenizer; '" + printable(model_.model) + "' has none");
     options.prompt = tokenizer->encode(prompt_, Tokenizer::Specials::kRecognise, tokenizer->wants_bos());
     options.num_valid = num_valid_tokens(source.config, &*tokenizer);
   }
-  Decoder model = source.open(numerics, *format);
+  Decoder model = model_.open(source, json_);
   std::optional<Decoder> draft;
   if (options.speculation.kind == SpeculationConfig::Kind::kModel)
-    options.speculation.draft_model = &draft.emplace(find_bench_model(speculation_.draft_directory()).open(numerics, *format));
+    options.speculation.draft_model =
+        &draft.emplace(find_bench_model(speculation_.draft_directory()).open(model_.numerics(), model_.format()));
   if (!json_) {
-    std::printf("%s, %s%s; speculate %s, draft tokens %s", model_.c_str(), model.numerics().identity().c_str(),
-                source.files || *format == WeightFormat::kPlain ? "" : (", weights " + weights_).c_str(),
-                speculation_.kind.c_str(), speculation_.draft_tokens.c_str());
+    std::printf("speculate %s, draft tokens %s", speculation_.kind.c_str(), speculation_.draft_tokens.c_str());
     if (options.force_acceptance >= 0) std::printf(", %.0f %% right by force", 100 * options.force_acceptance);
-    std::printf("; batch %lld, %lld tokens, %d pairs of runs, %d threads\n", static_cast<long long>(options.batch),
-                static_cast<long long>(options.tokens), options.runs, num_threads());
+    std::printf("; batch %lld, %lld tokens, %d pairs of runs\n", static_cast<long long>(options.batch),
+                static_cast<long long>(options.tokens), options.runs);
   }
   const SpeculateBenchResult result = bench_speculate(model, options);
   if (json_) {
-    Json j = to_json(result);
-    j["model"] = model_;
-    j["numerics"] = model.numerics().identity();
-    j["weights"] = source.files ? Json(nullptr) : Json(weights_);
+    Json j = model_.to_json(source, model);
+    j.update(to_json(result));
     j["speculate"] = speculation_.kind;
     j["draft_tokens"] = speculation_.draft_tokens;
     j["force_acceptance"] = options.force_acceptance >= 0 ? Json(options.force_acceptance) : Json(nullptr);
     j["batch"] = options.batch;
     j["tokens"] = options.tokens;
     j["runs"] = options.runs;
-    j["threads"] = num_threads();
     std::printf("%s\n", j.dump(2).c_str());
   } else {
     print(result);

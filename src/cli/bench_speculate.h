@@ -4,6 +4,7 @@
 #include <string>
 
 #include "bench/speculate_bench.h"
+#include "cli/bench_model.h"
 #include "cli/speculation_options.h"
 
 namespace fathom {
@@ -14,7 +15,8 @@ struct BenchSpeculateCommand {
   int run() const;
 
  private:
-  std::string model_ = "v3mini", dtype_ = "bf16", mla_ = "absorbed", weights_ = "plain", prompt_;
+  BenchModelOptions model_;
+  std::string prompt_;
   SpeculationOptions speculation_;
   SpeculateBenchOptions options_;
   bool json_ = false;

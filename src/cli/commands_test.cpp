@@ -348,12 +348,25 @@ TEST_F(Commands, BenchMeasuresAModelOrAShape) {
     EXPECT_GT(j.at("rows")[3].at("slower_by_bytes").get<double>(), 1);
     EXPECT_GT(parse_json(read_file(trace, 1 << 24), trace).at("traceEvents").size(), 10u);
   }
+  const Json batched = json(run({"bench", "batched", "--model", config, "--batch", "1,3", "--prompt", "20", "--tokens", "4",
+                                 "--depth", "64", "--runs", "1", "--cache-type", "int8", "--json"}));
+  ASSERT_EQ(batched.at("rows").size(), 2u);
+  EXPECT_EQ(batched.at("rows")[1].at("batch"), 3);
+  EXPECT_EQ(batched.at("rows")[1].at("depth"), 64);
+  EXPECT_GT(batched.at("rows")[1].at("share_of_allowed").get<double>(), 0);
+  const Json share = json(run({"bench", "share", "--model", model(), "--answers", "3", "--prompt", "70", "--tokens", "5",
+                               "--hit", "130", "--runs", "1", "--json"}));
+  EXPECT_EQ(share.at("prompt_rows"), 70);
+  EXPECT_GT(share.at("hit_steps").get<double>(), 0);
   const Result table = run({"bench", "decode", "--model", model(), "--tokens", "3", "--runs", "1", "--profile"});
   EXPECT_EQ(table.code, 0) << table.err;
   EXPECT_NE(table.out.find("lm_head"), std::string::npos);
   expect_refused({"bench", "prefill", "--model", "no-such-model"}, "qwen1.5b, v2lite, v3mini");
   expect_refused({"bench", "prefill", "--model", model(), "--tokens", "5000"}, "max_position_embeddings");
   expect_refused({"bench", "depth", "--model", config, "--depth", "0,200"}, "max_position_embeddings");
+  expect_refused({"bench", "batched", "--model", config, "--depth", "200"}, "max_position_embeddings");
+  expect_refused({"bench", "batched", "--batch", "0"}, "--batch");
+  expect_refused({"bench", "share", "--model", config}, "max_position_embeddings");
 }
 
 TEST_F(Commands, HelpAndUsage) {
