@@ -16,9 +16,12 @@ void draw_drafts(Decoder& model, const Tensor& hidden, std::span<const DraftJob>
   parallel_for(static_cast<int64_t>(jobs.size()), 8, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       Sequence& sequence = *jobs[static_cast<size_t>(i)].sequence;
-      const int64_t n = sequence.num_generated() + static_cast<int64_t>(sequence.draft.size());
+      const int64_t ahead = static_cast<int64_t>(sequence.draft.size());
+      std::vector<int32_t> room;
       const std::span<const float> row(logits.row<float>(i), static_cast<size_t>(logits.dim(1)));
-      sequence.draft.push_back(sample_token(row, num_valid, sequence.request.sampling, sequence.uniform(n)).id);
+      const float uniform = sequence.uniform(sequence.num_generated() + ahead);
+      sequence.draft.push_back(
+          sample_token(row, num_valid, sequence.request.sampling, uniform, sequence.history(ahead, room)).id);
     }
   });
 }

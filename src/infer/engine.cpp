@@ -96,7 +96,7 @@ struct Engine::Impl {
   void sample(const StepPlan& plan, const Tensor& hidden, StepClock& clock);
   void accept(StepPlan& plan);
   void observe(const StepPlan& plan, const Tensor& hidden);
-  void publish(Sequence* sequence, const SampledToken& token);
+  void publish(Sequence* sequence, size_t draw);
   void finish(Sequence* sequence, FinishReason reason) {
     if (drafter) drafter->forget(*sequence);
     scheduler.remove(sequence);
@@ -119,6 +119,7 @@ struct Engine::Impl {
   std::vector<int64_t> first_row;  // of the batch, by StepPlan::rows
   std::vector<Draw> draws;         // in the order of StepPlan::samples
   std::vector<SampledToken> sampled;
+  std::vector<std::vector<TokenLogp>> top_logprobs;  // as sampled; empty where not asked for
   std::vector<int64_t> num_new;  // by StepPlan::samples: tokens that count, guesses that came true and the one behind them
 
   std::unique_ptr<Drafter> drafter;  // null: no speculation
@@ -130,14 +131,8 @@ Engine::Engine(Decoder& model, const EngineConfig& config) : impl_(std::make_uni
 Engine::~Engine() = default;
 
 uint64_t Engine::submit(Request request, TokenCallback on_token) {
-  const int64_t prompt = static_cast<int64_t>(request.prompt.size()), vocab = impl_->model.config().vocab_size;
-  if (prompt == 0) fail_usage("infer", "the prompt is empty; give at least one token");
-  if (request.max_tokens < 1)
-    fail_usage("infer", "max_tokens is " + std::to_string(request.max_tokens) + "; it must be at least 1");
-  for (const int32_t id : request.prompt)
-    if (id < 0 || id >= vocab)
-      fail_usage("infer", "token id " + std::to_string(id) + " is outside of the vocabulary of " + std::to_string(vocab) +
-                              "; was the text encoded for another model?");
+  const int64_t prompt = static_cast<int64_t>(request.prompt.size());
+  check_request(request, impl_->model.config().vocab_size);
   // The last token is never computed, so its position needs no place.
   const int64_t positions = prompt + request.max_tokens - 1, room = impl_->blocks.num_blocks() * kKeyBlock;
   if (positions > room)
@@ -235,7 +230,7 @@ void Engine::Impl::step() {
     Sequence* sequence = plan.samples[i].sequence;
     const int64_t num_draws = static_cast<int64_t>(sequence->draft.size()) + 1;
     sequence->draft.clear();
-    for (int64_t j = 0; j < num_new[i] && !sequence->cancelled; ++j) publish(sequence, sampled[next + static_cast<size_t>(j)]);
+    for (int64_t j = 0; j < num_new[i] && !sequence->cancelled; ++j) publish(sequence, next + static_cast<size_t>(j));
     next += static_cast<size_t>(num_draws);
   }
   clock.add_to(stats.schedule_seconds);
@@ -318,6 +313,7 @@ void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden, StepClock&
   }
   sampled.resize(draws.size());
   clock.add_to(stats.sample_seconds);
+  top_logprobs.assign(draws.size(), {});
   const int64_t chunk = std::max<int64_t>(1, kLogitsBytes / (model.config().vocab_size * 4));
   for (int64_t begin = 0; begin < n; begin += chunk) {
     const int64_t end = std::min(n, begin + chunk);
@@ -329,8 +325,13 @@ void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden, StepClock&
         const auto& [sequence, ahead, row] = draws[static_cast<size_t>(i)];
         if (row < begin || row >= end) continue;
         const std::span<const float> values(logits.row<float>(row - begin), static_cast<size_t>(logits.dim(1)));
+        const Request& request = sequence->request;
+        std::vector<int32_t> room;
         sampled[static_cast<size_t>(i)] =
-            sample_token(values, num_valid, sequence->request.sampling, sequence->uniform(sequence->num_generated() + ahead));
+            sample_token(values, num_valid, request.sampling, sequence->uniform(sequence->num_generated() + ahead),
+                         sequence->history(ahead, room));
+        if (request.top_logprobs > 0)
+          top_logprobs[static_cast<size_t>(i)] = top_log_probs(values, num_valid, request.top_logprobs);
       }
     });
     clock.add_to(stats.sample_seconds);
@@ -382,8 +383,10 @@ void Engine::Impl::observe(const StepPlan& plan, const Tensor& hidden) {
 }
 
 // The token is in `tokens` already.
-void Engine::Impl::publish(Sequence* sequence, const SampledToken& token) {
+void Engine::Impl::publish(Sequence* sequence, size_t draw) {
   const Request& request = sequence->request;
+  const SampledToken token = sampled[draw];
+  if (request.top_logprobs > 0) sequence->completion.top_logprobs.push_back(std::move(top_logprobs[draw]));
   sequence->completion.ids.push_back(token.id);
   sequence->completion.logps.push_back(token.logp);
   sequence->completion.sampling_logps.push_back(token.sampling_logp);

@@ -4,12 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
+#include <string>
 
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "infer/engine_testing.h"
+#include "kernels/log_sum_exp.h"
 
 namespace fathom {
 namespace {
@@ -44,11 +47,7 @@ std::vector<Request> mixed_requests(int64_t vocab) {
       for (uint64_t n = 1 + rng.next_below(kind == 1 ? 40 : 110); n-- > 0;)
         r.prompt.push_back(static_cast<int32_t>(rng.next_below(static_cast<uint64_t>(vocab))));
     if (r.prompt.size() > 150) r.prompt.resize(150);
-    const float temperatures[] = {0.f, 0.7f, 1.f, 1.f, 1.6f};
-    r.sampling.temperature = temperatures[rng.next_below(5)];
-    if (rng.next_below(4) == 0) r.sampling.top_k = 1 + static_cast<int32_t>(rng.next_below(20));
-    if (rng.next_below(4) == 0) r.sampling.top_p = 0.8f;
-    if (rng.next_below(4) == 0) r.sampling.min_p = 0.05f;
+    random_sampling(rng, r);
     r.max_tokens = 1 + static_cast<int64_t>(rng.next_below(40));
     if (rng.next_below(2) == 0) r.stop_ids = {5, 17, 40};
     if (requests.size() < 6) r.max_tokens = 160, r.stop_ids = {};  // outgrow what they were admitted with
@@ -116,10 +115,7 @@ TEST_P(EngineStrict, ABatchGivesEachRequestTheBitsThatItGetsAlone) {
       SCOPED_TRACE(i);
       Completion want = expected[i];
       if (i % 3 == 0 && want.ids.size() > 4) {
-        want.ids.resize(4);
-        want.logps.resize(4);
-        want.sampling_logps.resize(4);
-        want.reason = FinishReason::kCancelled;
+        cut_off(want, 4);
       }
       expect_same(engine.take(ids[i]), want);
       if (HasFatalFailure()) return;
@@ -160,6 +156,38 @@ TEST_P(EngineStrict, LogProbabilitiesAreTheTrainers) {
                                         trainer.begin() + static_cast<int64_t>(row + completions[i].ids.size())));
     if (HasFatalFailure()) return;
     row += completions[i].ids.size() + 1;
+  }
+}
+
+// Every token of every request, drawn again from the logits of one pass over its whole text.
+TEST_P(EngineStrict, PenaltiesSeeThePromptAndTheAnswerSoFar) {
+  Decoder model = make_model(GetParam());
+  set_num_threads(2);
+  auto requests = mixed_requests(model.config().vocab_size);
+  requests.resize(24);
+  int64_t adjusting = 0;
+  for (const Request& r : requests) adjusting += r.sampling.adjusts_logits();
+  ASSERT_GT(adjusting, 8);
+  const auto completions = Engine(model, EngineConfig{.cache_blocks = 400, .max_rows = 100}).generate(requests);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const Request& r = requests[i];
+    const Completion& c = completions[i];
+    std::vector<int32_t> tokens = r.prompt;
+    tokens.insert(tokens.end(), c.ids.begin(), c.ids.end());
+    Batch batch;
+    batch.add(tokens);
+    const Tensor logits = model.logits(model.forward(batch, nullptr));
+    for (size_t n = 0; n < c.ids.size(); ++n) {
+      const std::span<const float> row(logits.row<float>(static_cast<int64_t>(r.prompt.size() + n) - 1), 131);
+      const float uniform = Rng(r.seed, RngStream::kSample, r.step, r.sequence, n).next_float();
+      const SampledToken token = sample_token(row, 131, r.sampling, uniform, {r.prompt, std::span(c.ids).first(n)});
+      ASSERT_EQ(token.id, c.ids[n]) << i << " " << n;
+      ASSERT_EQ(token.sampling_logp, c.sampling_logps[n]) << i << " " << n;
+      if (r.top_logprobs > 0) {
+        ASSERT_EQ(c.top_logprobs[n][0].logp, *std::max_element(row.begin(), row.end()) - row_log_sum_exp(row.data(), 131));
+      }
+    }
+    EXPECT_EQ(c.top_logprobs.size(), r.top_logprobs > 0 ? c.ids.size() : 0);
   }
 }
 
@@ -212,6 +240,37 @@ TEST(Engine, RefusesWhatCannotBeDone) {
   EXPECT_EQ(engine.generate({request({1, 2, 3}, 126)})[0].ids.size(), 126u);
   EXPECT_THROW(engine.generate({request({1}, 1), request({}, 1)}), Error);
   EXPECT_FALSE(engine.step());  // nothing was left behind
+}
+
+TEST(Engine, RefusesSamplingThatCannotBe) {
+  Decoder model = make_model(kCases[4]);
+  Engine engine(model, EngineConfig{.cache_blocks = 2});
+  const auto refused = [&](const char* field, auto&& change) {
+    Request r;
+    r.prompt = {1};
+    r.max_tokens = 1;
+    change(r);
+    try {
+      engine.submit(r);
+      ADD_FAILURE() << field << " was taken";
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find(field), std::string::npos) << e.what();
+    }
+  };
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  refused("temperature", [&](Request& r) { r.sampling.temperature = nan; });
+  refused("temperature", [&](Request& r) { r.sampling.temperature = -0.1f; });
+  refused("top_k", [&](Request& r) { r.sampling.top_k = -1; });
+  refused("top_p", [&](Request& r) { r.sampling.top_p = 1.1f; });
+  refused("min_p", [&](Request& r) { r.sampling.min_p = -0.1f; });
+  refused("typical_p", [&](Request& r) { r.sampling.typical_p = nan; });
+  refused("repetition_penalty", [&](Request& r) { r.sampling.repetition_penalty = 0; });
+  refused("presence_penalty", [&](Request& r) { r.sampling.presence_penalty = nan; });
+  refused("frequency_penalty", [&](Request& r) { r.sampling.frequency_penalty = 1e9f; });
+  refused("logit_bias has the id 131", [&](Request& r) { r.sampling.logit_bias = {{131, 1.f}}; });
+  refused("logit_bias of id 3", [&](Request& r) { r.sampling.logit_bias = {{3, nan}}; });
+  refused("top_logprobs", [&](Request& r) { r.top_logprobs = 132; });
+  EXPECT_FALSE(engine.step());
 }
 
 TEST(Engine, PaddingOfTheVocabularyIsNeverDrawn) {

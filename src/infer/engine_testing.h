@@ -2,9 +2,11 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <vector>
 
+#include "base/rng.h"
 #include "infer/engine.h"
 
 namespace fathom {
@@ -73,6 +75,38 @@ inline void expect_same(const Completion& a, const Completion& b) {
   EXPECT_EQ(a.reason, b.reason);
   expect_same_bits(a.logps, b.logps);
   expect_same_bits(a.sampling_logps, b.sampling_logps);
+  ASSERT_EQ(a.top_logprobs.size(), b.top_logprobs.size());
+  for (size_t t = 0; t < a.top_logprobs.size(); ++t)
+    EXPECT_TRUE(std::equal(a.top_logprobs[t].begin(), a.top_logprobs[t].end(), b.top_logprobs[t].begin(),
+                           b.top_logprobs[t].end(),
+                           [](const TokenLogp& x, const TokenLogp& y) {
+                             return x.id == y.id && std::bit_cast<uint32_t>(x.logp) == std::bit_cast<uint32_t>(y.logp);
+                           }))
+        << "the likeliest at token " << t;
+}
+
+// Some of everything that a request may ask of the sampler.
+inline void random_sampling(Rng& rng, Request& r) {
+  SamplingParams& p = r.sampling;
+  const float temperatures[] = {0.f, 0.f, 0.4f, 0.7f, 1.f, 1.f, 1.6f};
+  p.temperature = temperatures[rng.next_below(7)];
+  if (rng.next_below(4) == 0) p.top_k = 1 + static_cast<int32_t>(rng.next_below(20));
+  if (rng.next_below(4) == 0) p.top_p = 0.8f;
+  if (rng.next_below(4) == 0) p.min_p = 0.05f;
+  if (rng.next_below(6) == 0) p.typical_p = 0.7f;
+  if (rng.next_below(4) == 0) p.repetition_penalty = rng.next_below(2) == 0 ? 1.3f : 0.8f;
+  if (rng.next_below(4) == 0) p.presence_penalty = rng.next_below(2) == 0 ? 1.f : -0.5f;
+  if (rng.next_below(4) == 0) p.frequency_penalty = 0.3f;
+  if (rng.next_below(4) == 0)
+    for (uint64_t n = 1 + rng.next_below(3); n-- > 0;)
+      p.logit_bias.push_back({static_cast<int32_t>(rng.next_below(131)), 4 * rng.next_float() - 2});
+  if (rng.next_below(4) == 0) r.top_logprobs = 1 + static_cast<int64_t>(rng.next_below(8));
+}
+// The beginning of a completion, as a request that was cancelled there has it.
+inline void cut_off(Completion& completion, size_t tokens) {
+  completion.ids.resize(tokens), completion.logps.resize(tokens), completion.sampling_logps.resize(tokens);
+  if (!completion.top_logprobs.empty()) completion.top_logprobs.resize(tokens);
+  completion.reason = FinishReason::kCancelled;
 }
 
 // What a request gives alone, without sharing and speculation.

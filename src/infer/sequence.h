@@ -31,6 +31,15 @@ struct Sequence {
 
   int64_t num_tokens() const { return static_cast<int64_t>(tokens.size()); }
   int64_t num_generated() const { return static_cast<int64_t>(completion.ids.size()); }
+  // What the penalties look at where the token behind the first `ahead` guesses is drawn: guesses that come true stand before
+  // it. `room` holds the answer where it has guesses, and outlives what is returned.
+  SamplingHistory history(int64_t ahead, std::vector<int32_t>& room) const {
+    const SamplingHistory plain{request.prompt, completion.ids};
+    if (ahead == 0 || !request.sampling.adjusts_logits()) return plain;
+    room = completion.ids;
+    room.insert(room.end(), draft.begin(), draft.begin() + ahead);
+    return {request.prompt, room};
+  }
   // The random number in [0, 1) that draws the n-th generated token, whoever draws it: the model, or a drafter that guesses.
   float uniform(int64_t n) const {
     return Rng(request.seed, RngStream::kSample, request.step, request.sequence, static_cast<uint64_t>(n)).next_float();

@@ -86,11 +86,7 @@ std::vector<Request> random_requests(Rng& rng, int64_t count, int64_t room) {
       for (uint64_t n = 1 + rng.next_below(kind == 1 ? 30 : 100); n-- > 0;)
         r.prompt.push_back(static_cast<int32_t>(rng.next_below(repeats ? 4 : 131)));
     if (r.prompt.size() > 140) r.prompt.resize(140);
-    const float temperatures[] = {0.f, 0.f, 0.4f, 1.f, 1.4f};
-    r.sampling.temperature = temperatures[rng.next_below(5)];
-    if (rng.next_below(4) == 0) r.sampling.top_k = 1 + static_cast<int32_t>(rng.next_below(20));
-    if (rng.next_below(4) == 0) r.sampling.top_p = 0.8f;
-    if (rng.next_below(4) == 0) r.sampling.min_p = 0.05f;
+    random_sampling(rng, r);
     r.max_tokens = std::min<int64_t>(1 + static_cast<int64_t>(rng.next_below(rng.next_below(4) == 0 ? 100 : 30)),
                                      room - static_cast<int64_t>(r.prompt.size()) + 1);
     if (rng.next_below(3) == 0) r.stop_ids = {5, 17, 40, 77};
@@ -183,8 +179,7 @@ TEST_F(Speculation, RandomSchedulesGiveEachRequestTheBitsThatItGetsAlone) {
       Completion want = expected[i];
       const size_t n = cut[i] ? got.ids.size() : limit[i];
       if (n < want.ids.size()) {
-        want.ids.resize(n), want.logps.resize(n), want.sampling_logps.resize(n);
-        want.reason = FinishReason::kCancelled;
+        cut_off(want, n);
         ++cancelled;
       }
       ASSERT_EQ(seen[i], got.ids.size());
@@ -340,6 +335,7 @@ TEST_F(Speculation, ATwinAsDraftModelIsAlwaysRight) {
     requests[i].max_tokens = 40;
     requests[i].sequence = i;
     requests[i].sampling.temperature = i % 2 == 0 ? 1.f : 0.f;
+    if (i % 3 == 0) requests[i].sampling.frequency_penalty = 0.7f, requests[i].sampling.repetition_penalty = 1.2f;
   }
   EngineConfig config;
   config.cache_blocks = 100;
@@ -398,6 +394,34 @@ TEST_F(Speculation, RightGuessesSaveSteps) {
   for (int64_t j = 0; j < kMaxDraft; ++j) {
     EXPECT_EQ(engine.stats().drafted[static_cast<size_t>(j)], j < 4 ? 12 : 0) << j;
     EXPECT_EQ(engine.stats().accepted[static_cast<size_t>(j)], j < 4 ? 12 : 0) << j;
+  }
+}
+
+// A draw behind guesses that come true sees them: were they missing from what a penalty counts, the text would change.
+TEST_F(Speculation, PenaltiesSeeTheGuessesBeforeTheirRow) {
+  Decoder model = packed_model(tiny_deepseek(), {Compute::kF32, MlaFormula::kExpanded});
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.max_tokens = 61;
+  request.sampling.temperature = 0;
+  const std::vector<int32_t> without = alone(model, request).ids;
+  request.sampling.presence_penalty = 100;  // nothing comes twice
+  const Completion plain = alone(model, request);
+  std::vector<int32_t> distinct = plain.ids;
+  std::sort(distinct.begin(), distinct.end());
+  EXPECT_EQ(std::adjacent_find(distinct.begin(), distinct.end()), distinct.end());
+  EXPECT_NE(plain.ids, without);
+  for (const bool all_right : {true, false}) {
+    KnownTokens known;
+    known[0] = all_right ? plain.ids : without;
+    EngineConfig config;
+    config.cache_blocks = 8;
+    config.speculation = speculation(Guesser::kForced, known, /*acceptance=*/1, /*draft_tokens=*/4);
+    Engine engine(model, config);
+    expect_same(engine.generate({request})[0], plain);
+    if (all_right) {
+      EXPECT_EQ(engine.stats().steps, 1 + 60 / 5);
+    }
   }
 }
 

@@ -8,7 +8,9 @@
 #include "base/error.h"
 #include "kernels/log_sum_exp.h"
 #include "kernels/rungs.h"
+#include "ops/sampling/logit_adjustments.h"
 #include "ops/sampling/sampling_cpu.h"
+#include "ops/sampling/typical.h"
 
 namespace fathom {
 namespace {
@@ -65,20 +67,34 @@ int32_t arg_max(const float* x, int64_t n, float maximum) {
 
 }  // namespace
 
-SampledToken sample_token(std::span<const float> logits, int64_t num_valid, const SamplingParams& params, float uniform) {
+SampledToken sample_token(std::span<const float> logits, int64_t num_valid, const SamplingParams& params, float uniform,
+                          const SamplingHistory& history) {
   CHECK(1 <= num_valid && num_valid <= static_cast<int64_t>(logits.size()));
   CHECK(params.temperature >= 0 && params.top_k >= 0 && params.top_p >= 0 && params.min_p >= 0 && params.min_p <= 1);
+  CHECK(params.typical_p >= 0 && params.typical_p <= 1 && params.repetition_penalty > 0);
   CHECK(uniform >= 0 && uniform < 1);
-  const float* x = logits.data();
-  const float lse = row_log_sum_exp(x, num_valid), maximum = row_max(x, num_valid);
+  const float* raw = logits.data();
+  const float lse = row_log_sum_exp(raw, num_valid);
   if (!std::isfinite(lse))
     fail("sampling",
          "a row of logits has no finite log-sum-exp (" + std::to_string(lse) + "); the model's weights or inputs are broken");
 
+  const bool adjusted = params.adjusts_logits();
+  const float* x = raw;
+  if (adjusted) {
+    static thread_local std::vector<float> buffer;
+    if (static_cast<int64_t>(buffer.size()) < num_valid) buffer.resize(num_valid);
+    adjust_logits(logits, num_valid, params, history, buffer.data());
+    x = buffer.data();
+  }
+  const float maximum = row_max(x, num_valid);
+  if (!std::isfinite(maximum))
+    fail("sampling", "bias and penalties take the logits beyond what a number holds; give smaller ones");
+
   SampledToken token;
   if (params.temperature == 0) {
     token.id = arg_max(x, num_valid, maximum);
-    token.logp = x[token.id] - lse;
+    token.logp = raw[token.id] - lse;
     token.sampling_logp = 0;
     return token;
   }
@@ -88,7 +104,7 @@ SampledToken sample_token(std::span<const float> logits, int64_t num_valid, cons
   int64_t* weights = room.data();
   const int64_t n = num_valid, whole = FATHOM_PICK3(sampling_weights)(x, n, maximum, inverse_temperature, weights);
 
-  const bool truncated = (params.top_k > 0 && params.top_k < n) || params.top_p < 1 || params.min_p > 0;
+  const bool truncated = (params.top_k > 0 && params.top_k < n) || params.top_p < 1 || params.min_p > 0 || params.typical_p < 1;
   Border border;  // nothing is cut but what has no weight
   int64_t total = whole;
   if (params.top_k > 0 && params.top_k < n) {
@@ -104,6 +120,12 @@ SampledToken sample_token(std::span<const float> logits, int64_t num_valid, cons
   }
   if (truncated) {
     for (int64_t i = 0; i < n; ++i) weights[i] = border.keeps(weights[i], i) ? weights[i] : 0;
+    if (params.typical_p < 1) {
+      static thread_local std::vector<float> scaled;
+      if (static_cast<int64_t>(scaled.size()) < n) scaled.resize(n);
+      for (int64_t i = 0; i < n; ++i) scaled[i] = (x[i] - maximum) * inverse_temperature;
+      keep_typical(weights, scaled.data(), n, params.typical_p);
+    }
     total = FATHOM_PICK3(sum_weights)(weights, n);
   }
 
@@ -119,14 +141,36 @@ SampledToken sample_token(std::span<const float> logits, int64_t num_valid, cons
   }
   while ((cumulated += weights[i]) <= target) ++i;
   token.id = static_cast<int32_t>(i);
-  token.logp = x[token.id] - lse;
-  if (!truncated && params.temperature == 1) {
+  token.logp = raw[token.id] - lse;
+  if (!truncated && !adjusted && params.temperature == 1) {
     token.sampling_logp = token.logp;  // one and the same distribution
   } else {
     const double log_total = FATHOM_PICK3(sampling_log)(static_cast<double>(total) * 0x1p-40);
     token.sampling_logp = static_cast<float>(static_cast<double>(x[token.id] - maximum) * inverse_temperature - log_total);
   }
   return token;
+}
+
+std::vector<TokenLogp> top_log_probs(std::span<const float> logits, int64_t num_valid, int64_t n) {
+  CHECK(1 <= num_valid && num_valid <= static_cast<int64_t>(logits.size()) && n >= 0);
+  std::vector<TokenLogp> top;  // a heap with the worst in front, logits in place of log-probabilities
+  if (n == 0) return top;
+  const auto better = [](const TokenLogp& a, const TokenLogp& b) {
+    return a.logp > b.logp || (a.logp == b.logp && a.id < b.id);
+  };
+  for (int32_t i = 0; i < num_valid; ++i) {
+    if (static_cast<int64_t>(top.size()) == n) {
+      if (!(logits[i] > top.front().logp)) continue;
+      std::pop_heap(top.begin(), top.end(), better);
+      top.pop_back();
+    }
+    top.push_back({i, logits[i]});
+    std::push_heap(top.begin(), top.end(), better);
+  }
+  std::sort_heap(top.begin(), top.end(), better);
+  const float lse = row_log_sum_exp(logits.data(), num_valid);
+  for (TokenLogp& t : top) t.logp -= lse;
+  return top;
 }
 
 }  // namespace fathom

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "base/error.h"
 #include "kernels/log_sum_exp.h"
@@ -26,9 +27,11 @@ std::vector<float> some_logits(int64_t n, uint64_t seed, float scale = 1.5f) {
 std::vector<double> widened(const std::vector<float>& x) { return {x.begin(), x.end()}; }
 
 std::vector<SamplingParams> settings() {
-  return {{1.f, 0, 1.f, 0.f},    {0.6f, 0, 0.95f, 0.f},   {2.f, 7, 1.f, 0.f},    {1.f, 20, 0.7f, 0.f},
-          {0.8f, 0, 1.f, 0.05f}, {1.5f, 30, 0.9f, 0.02f}, {0.3f, 1, 1.f, 0.f},   {1.f, 0, 1e-9f, 0.f},
-          {1.f, 0, 0.f, 0.f},    {1.f, 0, 1.f, 1.f},      {1.f, 1000, 0.5f, 0.f}};
+  return {{1.f, 0, 1.f, 0.f},         {0.6f, 0, 0.95f, 0.f},         {2.f, 7, 1.f, 0.f},
+          {1.f, 20, 0.7f, 0.f},       {0.8f, 0, 1.f, 0.05f},         {1.5f, 30, 0.9f, 0.02f},
+          {0.3f, 1, 1.f, 0.f},        {1.f, 0, 1e-9f, 0.f},          {1.f, 0, 0.f, 0.f},
+          {1.f, 0, 1.f, 1.f},         {1.f, 1000, 0.5f, 0.f},        {1.f, 0, 1.f, 0.f, 0.5f},
+          {0.7f, 40, 1.f, 0.f, 0.8f}, {1.3f, 0, 0.95f, 0.01f, 0.2f}, {1.f, 0, 1.f, 0.f, 0.f}};
 }
 
 // Every token's share of the unit interval, by its borders: the draw is the inverse of the cumulated distribution by id.
@@ -51,6 +54,26 @@ TEST(Sampling, TheDrawInvertsTheCumulatedDistribution) {
     }
 }
 
+// Chi-square of counts against p; what is too rare shares a bin.
+void expect_distribution(const std::vector<double>& p, const std::vector<int64_t>& counts, int64_t draws) {
+  double chi = 0, expected_rest = 0, seen_rest = 0;
+  int64_t bins = 0;
+  for (int64_t i = 0; i < static_cast<int64_t>(p.size()); ++i) {
+    const double expected = p[i] * draws;
+    EXPECT_TRUE(p[i] > 0 || counts[i] == 0) << "a cut token was drawn";
+    if (expected < 10) {
+      expected_rest += expected;
+      seen_rest += counts[i];
+      continue;
+    }
+    ++bins;
+    chi += (counts[i] - expected) * (counts[i] - expected) / expected;
+  }
+  if (expected_rest > 5) ++bins, chi += (seen_rest - expected_rest) * (seen_rest - expected_rest) / expected_rest;
+  const double freedom = static_cast<double>(bins - 1);
+  EXPECT_LE(chi, freedom + 4 * std::sqrt(2 * freedom) + 1e-9) << "4 sigma of chi-square";
+}
+
 TEST(Sampling, ChiSquare) {
   const int64_t n = 40;
   const auto logits = some_logits(n, 3);
@@ -62,22 +85,7 @@ TEST(Sampling, ChiSquare) {
       Rng rng(7, RngStream::kSample, 0, i, 5);  // keyed as the engine does: by sequence and position
       ++counts[draw(logits, params, rng.next_float()).id];
     }
-    double chi = 0, expected_rest = 0, seen_rest = 0;
-    int64_t bins = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      const double expected = p[i] * draws;
-      EXPECT_TRUE(p[i] > 0 || counts[i] == 0) << "a cut token was drawn";
-      if (expected < 10) {
-        expected_rest += expected;
-        seen_rest += counts[i];
-        continue;
-      }
-      ++bins;
-      chi += (counts[i] - expected) * (counts[i] - expected) / expected;
-    }
-    if (expected_rest > 5) ++bins, chi += (seen_rest - expected_rest) * (seen_rest - expected_rest) / expected_rest;
-    const double freedom = static_cast<double>(bins - 1);
-    EXPECT_LE(chi, freedom + 4 * std::sqrt(2 * freedom) + 1e-9) << "4 sigma of chi-square";
+    expect_distribution(p, counts, draws);
   }
 }
 
@@ -147,7 +155,8 @@ TEST(Sampling, LogpIsTheSharedRoutines) {
     for (float u : {0.1f, 0.6f}) {
       const SampledToken t = draw(logits, params, u);
       EXPECT_EQ(t.logp, logits[t.id] - lse);
-      const bool plain = params.temperature == 1 && params.top_k == 0 && params.top_p == 1 && params.min_p == 0;
+      const bool plain =
+          params.temperature == 1 && params.top_k == 0 && params.top_p == 1 && params.min_p == 0 && params.typical_p == 1;
       EXPECT_TRUE(!plain || t.sampling_logp == t.logp);
     }
 }
@@ -165,13 +174,150 @@ TEST(Sampling, ExtremeTemperatures) {
   EXPECT_EQ(draw(logits, {1e30f, 0, 1.f, 0.f}, 0.755f).id, 75) << "all are alike";
 }
 
+std::vector<SamplingParams> adjusting_settings() {
+  std::vector<SamplingParams> all;
+  for (const SamplingParams& base : {SamplingParams{1.f, 0, 1.f, 0.f}, SamplingParams{0.7f, 20, 0.9f, 0.f}}) {
+    SamplingParams p = base;
+    p.repetition_penalty = 1.3f;
+    all.push_back(p);
+    p = base, p.presence_penalty = 0.8f, p.frequency_penalty = 0.4f;
+    all.push_back(p);
+    p = base, p.presence_penalty = -0.5f, p.logit_bias = {{3, 2.f}, {4, -2.f}, {3, -0.5f}};
+    all.push_back(p);
+    p = base, p.repetition_penalty = 0.8f, p.frequency_penalty = 0.3f, p.logit_bias = {{7, 1.5f}, {8, -100.f}};
+    all.push_back(p);
+  }
+  return all;
+}
+
+TEST(Sampling, BiasAndPenaltiesAreTheFormulas) {
+  const int64_t n = 40;
+  const auto logits = some_logits(n, 3);
+  const std::vector<int32_t> prompt = {1, 2, 2, 3, 9, 30}, generated = {3, 3, 5, 7, 8, 8, 8, 39};
+  const SamplingHistory history{prompt, generated};
+  for (const SamplingParams& params : adjusting_settings())
+    for (int repeat = 0; repeat < 2; ++repeat) {  // the second call finds the scratch space as the first did
+      const auto p = reference::sampling_distribution(widened(logits), n, params, history);
+      double cumulated = 0;
+      for (int64_t i = 0; i < n; ++i) {
+        if (p[i] > 1e-5) {
+          const SampledToken t = sample_token(logits, n, params, static_cast<float>(cumulated + 0.5 * p[i]), history);
+          ASSERT_EQ(t.id, i);
+          EXPECT_NEAR(t.sampling_logp, std::log(p[i]), 5e-6);
+          EXPECT_EQ(t.logp, logits[i] - row_log_sum_exp(logits.data(), n)) << "the trainer's is of the model's own logits";
+        }
+        cumulated += p[i];
+      }
+      SamplingParams greedy = params;
+      greedy.temperature = 0;
+      const auto best = reference::sampling_distribution(widened(logits), n, greedy, history);
+      EXPECT_EQ(sample_token(logits, n, greedy, 0.5f, history).id, std::max_element(best.begin(), best.end()) - best.begin());
+    }
+  // Ids of padding, which no draw gives, may stand in a prompt.
+  const std::vector<int32_t> beyond = {50};
+  SamplingParams penalised;
+  penalised.repetition_penalty = 2.f;
+  EXPECT_EQ(sample_token(logits, n, penalised, 0.4f, {beyond, {}}).id, draw(logits, {}, 0.4f).id);
+}
+
+TEST(Sampling, PenaltiesByHand) {
+  const std::vector<float> logits = {2.f, -1.f, 0.5f, 0.f};
+  const std::vector<int32_t> prompt = {0, 1, 0}, generated = {2, 2};
+  SamplingParams params;
+  params.repetition_penalty = 2.f;                              // 1, -2, 0.25: what the text holds
+  params.frequency_penalty = 0.5f;                              // 0.25 - 2 x 0.5
+  params.presence_penalty = 0.25f;                              // - 0.25: -1
+  params.logit_bias = {{3, 1.5f}};                              // 0 + 1.5
+  const double p[] = {0.352878, 0.017569, 0.047757, 0.581797};  // softmax of 1, -2, -1, 1.5
+  double cumulated = 0;
+  for (int32_t id = 0; id < 4; ++id) {
+    const SampledToken t = sample_token(logits, 4, params, static_cast<float>(cumulated + p[id] / 2), {prompt, generated});
+    EXPECT_EQ(t.id, id);
+    EXPECT_NEAR(t.sampling_logp, std::log(p[id]), 3e-5);
+    cumulated += p[id];
+  }
+  params.temperature = 0;
+  EXPECT_EQ(sample_token(logits, 4, params, 0.f, {prompt, generated}).id, 3);
+}
+
+// Half, a quarter, an eighth, an eighth: information 1, 2, 3, 3 bits, entropy 1.75: the distances are 0.75, 0.25, 1.25, 1.25.
+TEST(Sampling, TypicalByHand) {
+  const std::vector<float> logits = {std::log(0.5f), std::log(0.25f), std::log(0.125f), std::log(0.125f)};
+  const std::pair<float, std::vector<double>> wanted[] = {
+      {0.2f, {0, 1, 0, 0}},                 // a quarter is enough
+      {0.7f, {2. / 3, 1. / 3, 0, 0}},       // three quarters
+      {0.8f, {4. / 7, 2. / 7, 1. / 7, 0}},  // of the two that are as far the lower id
+      {0.9f, {0.5, 0.25, 0.125, 0.125}}};
+  for (const auto& [typical_p, p] : wanted) {
+    SamplingParams params;
+    params.typical_p = typical_p;
+    double cumulated = 0;
+    for (int32_t id = 0; id < 4; ++id) {
+      if (p[static_cast<size_t>(id)] == 0) continue;
+      const SampledToken t = draw(logits, params, static_cast<float>(cumulated + p[static_cast<size_t>(id)] / 2));
+      EXPECT_EQ(t.id, id) << typical_p;
+      EXPECT_NEAR(t.sampling_logp, std::log(p[static_cast<size_t>(id)]), 2e-6) << typical_p;
+      cumulated += p[static_cast<size_t>(id)];
+    }
+  }
+}
+
+TEST(Sampling, BiasAndPenaltiesChiSquare) {
+  const int64_t n = 40, draws = 8000;
+  const auto logits = some_logits(n, 5);
+  const std::vector<int32_t> prompt = {1, 2}, generated = {3, 3, 5};
+  for (const SamplingParams& params : adjusting_settings()) {
+    const auto p = reference::sampling_distribution(widened(logits), n, params, {prompt, generated});
+    std::vector<int64_t> counts(n);
+    for (int64_t i = 0; i < draws; ++i) {
+      Rng rng(7, RngStream::kSample, 0, i, 5);
+      ++counts[sample_token(logits, n, params, rng.next_float(), {prompt, generated}).id];
+    }
+    expect_distribution(p, counts, draws);
+  }
+}
+
+TEST(Sampling, TypicalKeepsWhatIsAsSurprisingAsTheEntropy) {
+  // One likely token and a hundred of 0.5 % each: information 0.69 and 5.3, entropy 3.0. The likely one lies 2.3 away, as do
+  // the others; with 0.6 of the mass the nearest are kept first.
+  std::vector<float> logits(101, std::log(0.005f));
+  logits[0] = std::log(0.5f);
+  SamplingParams params;
+  params.typical_p = 0.4f;
+  const auto p = reference::sampling_distribution(widened(logits), 101, params);
+  std::vector<int64_t> counts(101);
+  for (int i = 0; i < 1000; ++i) ++counts[draw(logits, params, (static_cast<float>(i) + 0.5f) / 1000).id];
+  for (int i = 0; i <= 100; ++i) EXPECT_EQ(counts[i] > 0, p[i] > 0) << i;
+}
+
+TEST(Sampling, TopLogProbs) {
+  for (int64_t n : {1, 5, 300, 9000}) {
+    auto logits = some_logits(n, n, 3.f);
+    if (n > 4) logits[4] = logits[2];  // a tie
+    std::vector<int32_t> order(n);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+    for (int64_t k : {0, 1, 5, 20, 9000}) {
+      const auto top = top_log_probs(logits, n, k);
+      ASSERT_EQ(static_cast<int64_t>(top.size()), std::min(k, n));
+      for (size_t j = 0; j < top.size(); ++j) {
+        EXPECT_EQ(top[j].id, order[j]);
+        EXPECT_EQ(top[j].logp, logits[order[j]] - row_log_sum_exp(logits.data(), n));
+      }
+    }
+  }
+}
+
 TEST(Sampling, SameOnEveryRung) {
   const auto logits = some_logits(2500, 2, 2.f);
   expect_same_bits_everywhere([&] {
     std::string bytes;
-    for (const SamplingParams& params : settings())
+    auto all = settings();
+    for (const SamplingParams& params : adjusting_settings()) all.push_back(params);
+    const std::vector<int32_t> history = {1, 5, 5, 77};
+    for (const SamplingParams& params : all)
       for (int i = 0; i < 4; ++i) {
-        const SampledToken t = draw(logits, params, (i + 0.3f) / 4);
+        const SampledToken t = sample_token(logits, 2500, params, (i + 0.3f) / 4, {history, history});
         bytes.append(reinterpret_cast<const char*>(&t), sizeof t);
       }
     return bytes;
