@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/line_input.h"
 #include "cli/model_options.h"
+#include "cli/sampling_options.h"
 #include "cli/speculation_options.h"
 #include "cli/think_stream.h"
 #include "infer/engine.h"

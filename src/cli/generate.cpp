@@ -7,47 +7,15 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "cli/command.h"
+#include "cli/completion_json.h"
+#include "cli/generate_batch.h"
 #include "cli/model_options.h"
+#include "cli/sampling_options.h"
 #include "cli/speculation_options.h"
 #include "infer/engine.h"
-#include "ops/attention/attention.h"
 
 namespace fathom {
 namespace {
-
-constexpr int64_t kCacheBytes = int64_t{2} << 30;  // where n completions need more, some wait or are computed again
-
-const char* reason_name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kCancelled:
-      return "cancelled";
-  }
-  return "";
-}
-
-// The text without its stop token.
-std::string text_of(const Tokenizer& tokenizer, const Completion& completion, bool show_special) {
-  std::span<const int32_t> ids = completion.ids;
-  if (completion.reason == FinishReason::kStop && !show_special) ids = ids.first(ids.size() - 1);
-  std::string bytes;
-  for (const int32_t id : ids) bytes += shown_bytes(tokenizer, id, show_special);
-  Utf8Stream utf8;
-  const std::string whole = utf8.push(bytes);
-  return whole + utf8.flush();
-}
-
-Json to_json(const Completion& completion, const std::optional<Tokenizer>& tokenizer, bool show_special) {
-  Json json;
-  json["token_ids"] = completion.ids;
-  json["text"] = tokenizer ? Json(text_of(*tokenizer, completion, show_special)) : Json(nullptr);
-  json["logprobs"] = completion.logps;
-  json["finish_reason"] = reason_name(completion.reason);
-  return json;
-}
 
 struct Timing {
   double start = 0, first = 0, end = 0;
@@ -60,27 +28,29 @@ struct Timing {
   }
 };
 
-EngineConfig engine_config(const Decoder& model, int64_t positions, int64_t n) {
-  const int64_t each = (positions + kKeyBlock - 1) / kKeyBlock + 1;
-  const int64_t block_bytes = model.num_cache_layers() * kKeyBlock * model.cache_row_bytes();
-  EngineConfig config;
-  config.cache_blocks = std::clamp<int64_t>(kCacheBytes / block_bytes, each, each * n);
-  return config;
-}
-
 }  // namespace
 
 int command_generate(int argc, char** argv) {
-  CLI::App app("Complete a prompt. The text appears as it is made; Ctrl-C ends it early", "fathom generate");
+  CLI::App app("Complete a prompt, or all of a JSONL file. The text appears as it is made; Ctrl-C ends it early",
+               "fathom generate");
   app.footer(
       "Examples: fathom generate DIR --prompt \"Once upon a time\" --max-tokens 100\n"
       "          fathom generate DIR --chat --prompt \"What is 2+2?\"\n"
-      "          fathom generate DIR --prompt-ids 1,2,3 --temperature 0 --json");
+      "          fathom generate DIR --prompt-ids 1,2,3 --temperature 0 --json\n"
+      "          fathom generate DIR --chat --input questions.jsonl --output answers.jsonl\n"
+      "Lines of --input:  {\"id\": \"q1\", \"prompt\": \"…\", \"temperature\": 0, \"metadata\": {…}}; without id its number is "
+      "taken.\n"
+      "Lines of --output: id, line (the number in the input), metadata, prompt_tokens, token_ids, text, logprobs, "
+      "finish_reason,\n"
+      "                   or error. A call that was killed or stopped goes on where it was and ends in the same bytes, for "
+      "the\n"
+      "                   draws of a line depend on its number and seed alone. Lines with an error keep it: exit status 1.");
   ModelOptions options;
   PromptOptions prompt_options;
   SamplingOptions sampling;
   SpeculationOptions speculation_options;
-  int64_t max_tokens = 256, n = 1;
+  GenerateBatchOptions batch;
+  int64_t max_tokens = 256, n = 1, top_logprobs = 0;
   bool ignore_eos = false, show_special = false, json = false;
   options.add(app);
   prompt_options.add(app, /*from_stdin=*/true);
@@ -94,6 +64,28 @@ int command_generate(int argc, char** argv) {
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   speculation_options.add(app);
+  app.add_option("--top-logprobs", top_logprobs, "with --json or --input: the N likeliest tokens at every position too")
+      ->check(CLI::Range(0, 1024));
+  auto* output = app.add_option(
+      "--output", batch.output,
+      "with --input: results, a JSON object a line, in the input's order; a later call goes on behind those that "
+      "are there");
+  auto* input =
+      app.add_option("--input", batch.input,
+                     "JSONL, an object a line: prompt, prompt_ids or messages; as needed id, metadata, max_tokens, seed, "
+                     "logit_bias, temperature, top_k and so on")
+          ->needs(output)
+          ->excludes("--prompt")
+          ->excludes("--prompt-ids")
+          ->excludes("--n")
+          ->excludes("--messages");
+  output->needs(input);
+  app.add_flag("--as-done", batch.as_done, "with --input: results as they are done, not in the order of their lines")
+      ->needs(input);
+  app.add_option("--max-sequences", batch.max_sequences, "with --input: sequences computed together, at most")
+      ->check(CLI::Range(1, 4096))
+      ->needs(input)
+      ->capture_default_str();
   app.add_flag("--show-special", show_special, "print special tokens too");
   app.add_flag(
       "--json", json,
@@ -103,7 +95,16 @@ int command_generate(int argc, char** argv) {
   const ModelFiles files = options.open();
   const ModelConfig& config = files.config();  // errors in the command line are found before the weights are read
   const auto tokenizer = files.tokenizer();
+  if (!batch.input.empty()) {
+    auto [params, stop_ids] = sampling.resolve(files, tokenizer);
+    if (!ignore_eos) batch.stop_ids = stop_ids;
+    batch.sampling = params, batch.seed = sampling.seed, batch.prompt = prompt_options;
+    batch.max_tokens = max_tokens, batch.top_logprobs = top_logprobs, batch.show_special = show_special;
+    Speculation speculation(speculation_options, config, tokenizer);
+    return generate_batch(files, options, tokenizer, speculation, batch);
+  }
   const int64_t room = options.max_positions(config);
+  if (top_logprobs > 0 && !json) fail_usage("generate", "--top-logprobs is for results in JSON; give --json too");
   const std::vector<int32_t> prompt = prompt_options.read(config, tokenizer, room);
   auto [params, stop_ids] = sampling.resolve(files, tokenizer);
   if (ignore_eos) stop_ids.clear();
@@ -121,7 +122,7 @@ int command_generate(int argc, char** argv) {
   LoadTimes load;
   Decoder model = load_model(files, options.numerics(config), /*training=*/false, &load, options.packed_cache);
   speculation.load(model.numerics());
-  EngineConfig engine_options = engine_config(model, static_cast<int64_t>(prompt.size()) + max_tokens, n);
+  EngineConfig engine_options = engine_config_for(model, static_cast<int64_t>(prompt.size()) + max_tokens, n);
   // Text in, text out: padding of the vocabulary is not drawn. Ids in: the model alone decides.
   if (!prompt_options.has_ids) engine_options.num_valid = num_valid_tokens(config, tokenizer ? &*tokenizer : nullptr);
   engine_options.speculation = speculation.config;
@@ -150,6 +151,7 @@ int command_generate(int argc, char** argv) {
     request.max_tokens = max_tokens;
     request.stop_ids = stop_ids;
     request.seed = sampling.seed;
+    request.top_logprobs = top_logprobs;
     request.sequence = static_cast<uint64_t>(i);
     requests.push_back(engine.submit(std::move(request), on_token));
   }
@@ -170,10 +172,10 @@ int command_generate(int argc, char** argv) {
   if (json) {
     Json result;
     if (n == 1) {
-      result = to_json(completions[0], tokenizer, show_special);
+      result = completion_json(completions[0], tokenizer, show_special);
     } else {
       for (const Completion& completion : completions)
-        result["completions"].push_back(to_json(completion, tokenizer, show_special));
+        result["completions"].push_back(completion_json(completion, tokenizer, show_special));
     }
     result["prompt_tokens"] = prompt.size();
     result["tokens_per_second"] = timing.tokens_per_second();
@@ -191,9 +193,9 @@ int command_generate(int argc, char** argv) {
     for (int64_t i = 0; i < n; ++i) {
       const Completion& completion = completions[static_cast<size_t>(i)];
       std::printf("--- %lld of %lld (%zu tokens, %s)\n", static_cast<long long>(i + 1), static_cast<long long>(n),
-                  completion.ids.size(), reason_name(completion.reason));
+                  completion.ids.size(), finish_reason_name(completion.reason));
       if (tokenizer) {
-        std::printf("%s\n", text_of(*tokenizer, completion, show_special).c_str());
+        std::printf("%s\n", completion_text(*tokenizer, completion, show_special).c_str());
       } else {
         for (size_t t = 0; t < completion.ids.size(); ++t) std::printf(t == 0 ? "%d" : ",%d", completion.ids[t]);
         std::printf("\n");

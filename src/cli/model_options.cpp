@@ -33,15 +33,6 @@ std::string read_stdin() {
   return text;
 }
 
-double number_in(const Json& json, const std::string& source, const char* field, double low, double high) {
-  const Json& value = json.at(field);
-  const double x = value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN();
-  if (!(x >= low && x <= high))
-    fail_usage("cli", source + ": " + field + " is " + printable(value.dump()) + "; it must be a number from " +
-                          std::to_string(low) + " to " + std::to_string(high));
-  return x;
-}
-
 }  // namespace
 
 void add_cache_type_option(CLI::App& app, std::string& type) {
@@ -134,13 +125,16 @@ std::string PromptOptions::read_text(const std::optional<Tokenizer>& tokenizer) 
 }
 
 std::vector<int32_t> PromptOptions::read_chat(const std::optional<Tokenizer>& tokenizer) const {
-  const std::string message = messages.empty() ? read_text(tokenizer) : "";
+  const bool conversation_given = !messages.empty() || !messages_json.empty();
+  const std::string message = conversation_given ? "" : read_text(tokenizer);
   if (!tokenizer) fail_usage("cli", "the directory has no tokenizer.json, so it cannot hold a conversation");
   if (first_invalid_utf8(system) >= 0) fail_usage("cli", "--system is not UTF-8");
   const ChatTemplate chat_template(*tokenizer);
   ChatOptions options;
   options.thinking = !no_think;
-  if (!messages.empty()) return chat_template.encode(chat_template.render_json(read_file(messages, kMaxPromptBytes), options));
+  if (conversation_given)
+    return chat_template.encode(
+        chat_template.render_json(messages_json.empty() ? read_file(messages, kMaxPromptBytes) : messages_json, options));
   std::vector<ChatMessage> conversation;
   if (!system.empty()) conversation.push_back({"system", system, ""});
   conversation.push_back({"user", message, ""});
@@ -173,52 +167,6 @@ std::vector<int32_t> PromptOptions::read(const ModelConfig& config, const std::o
                           std::to_string(max_positions) +
                           " (max_position_embeddings); shorten it, or give --allow-long and expect worse answers");
   return prompt;
-}
-
-void SamplingOptions::add(CLI::App& app) {
-  app.add_option("--temperature", temperature, "0: always the likeliest token (default: generation_config.json, else 1)")
-      ->check(CLI::Range(0.0, 100.0));
-  app.add_option("--top-k", top_k, "draw among the K likeliest; 0: off")
-      ->check(CLI::Range(0, std::numeric_limits<int32_t>::max()));
-  app.add_option("--top-p", top_p, "draw among the likeliest that together have probability P; 1: off")
-      ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--min-p", min_p, "drop tokens below P times the likeliest one's probability; 0: off")
-      ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--seed", seed, "same seed, same text")->capture_default_str();
-}
-
-SamplingOptions::Resolved SamplingOptions::resolve(const ModelFiles& files, const std::optional<Tokenizer>& tokenizer) const {
-  const ModelConfig& config = files.config();
-  Resolved resolved;
-  SamplingParams& params = resolved.params;
-  resolved.stop_ids = config.eos_token_ids;
-  if (tokenizer && tokenizer->eos_id() >= 0) resolved.stop_ids.push_back(tokenizer->eos_id());
-  const std::string path = files.path() + ", generation_config.json", text = files.generation_json();
-  if (!text.empty()) {
-    const Json json = parse_json(text, path);
-    if (!json.is_object()) fail_usage("cli", path + ": not a JSON object");
-    auto has = [&](const char* field) { return json.contains(field) && !json.at(field).is_null(); };
-    if (has("temperature")) params.temperature = static_cast<float>(number_in(json, path, "temperature", 0, 100));
-    if (has("top_k")) params.top_k = static_cast<int32_t>(number_in(json, path, "top_k", 0, 2147483647));
-    if (has("top_p")) params.top_p = static_cast<float>(number_in(json, path, "top_p", 0, 1));
-    if (has("min_p")) params.min_p = static_cast<float>(number_in(json, path, "min_p", 0, 1));
-    if (has("do_sample") && json.at("do_sample") == false) params.temperature = 0;
-    if (has("eos_token_id")) {
-      const Json& eos = json.at("eos_token_id");
-      for (const Json& id : eos.is_array() ? eos : Json::array({eos})) {
-        if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= config.vocab_size)
-          fail_usage("cli", path + ": eos_token_id " + printable(id.dump()) + " is no id of the vocabulary");
-        resolved.stop_ids.push_back(id.get<int32_t>());
-      }
-    }
-  }
-  std::sort(resolved.stop_ids.begin(), resolved.stop_ids.end());
-  resolved.stop_ids.erase(std::unique(resolved.stop_ids.begin(), resolved.stop_ids.end()), resolved.stop_ids.end());
-  if (temperature) params.temperature = *temperature;
-  if (top_k) params.top_k = *top_k;
-  if (top_p) params.top_p = *top_p;
-  if (min_p) params.min_p = *min_p;
-  return resolved;
 }
 
 int64_t num_valid_tokens(const ModelConfig& config, const Tokenizer* tokenizer) {

@@ -7,7 +7,6 @@
 
 #include "checkpoint/hf_directory.h"
 #include "checkpoint/model_files.h"
-#include "ops/sampling/sampling.h"
 #include "text/tokenizer.h"
 
 namespace fathom {
@@ -31,6 +30,7 @@ struct PromptOptions {
   bool has_ids = false, has_text = false;
   bool chat = false, no_think = false;  // the text is a message, put through the model's chat template
   std::string system, messages;         // with chat: the system message; a file with a conversation in place of the text
+  std::string messages_json;            // or the conversation itself
   void add(CLI::App& app, bool from_stdin);
   void add_chat(CLI::App& app);
   // The prompt's ids, every one below the vocabulary's size, not more than `max_positions`. Reads stdin where allowed.
@@ -40,19 +40,6 @@ struct PromptOptions {
   std::string read_text(const std::optional<Tokenizer>& tokenizer) const;
   std::vector<int32_t> read_chat(const std::optional<Tokenizer>& tokenizer) const;
   bool from_stdin_ = false;
-};
-
-// Sampling: the command line, else generation_config.json, else temperature 1.
-struct SamplingOptions {
-  std::optional<float> temperature, top_p, min_p;
-  std::optional<int32_t> top_k;
-  uint64_t seed = 0;
-  void add(CLI::App& app);
-  struct Resolved {
-    SamplingParams params;
-    std::vector<int32_t> stop_ids;
-  };
-  Resolved resolve(const ModelFiles& files, const std::optional<Tokenizer>& tokenizer) const;
 };
 
 // Vocabulary rows beyond the tokenizer's last id are padding: never drawn.
