@@ -6,6 +6,7 @@
 #include "nn/profile.h"
 #include "nn/rows.h"
 #include "ops/cross_entropy/cross_entropy.h"
+#include "tensor/storage.h"
 
 namespace fathom {
 namespace {
@@ -142,14 +143,19 @@ BackwardResult Decoder::forward_backward(const Batch& batch, std::span<const int
   BackwardResult result;
   result.logp.resize(batch.num_rows());
 
-  const Tensor hidden = m.forward(c, &saved);
+  Tensor hidden = m.forward(c, &saved);
   Tensor dhidden = Tensor::empty(hidden.shape(), DType::kF32);
+  // All activations are alive now: this is the most that a step needs. What the cache has left over from the last backward is of
+  // other sizes, and so are the logits afterwards; new pages cost less than half a percent of a step.
+  constexpr int64_t kLarge = int64_t{2} << 20;
+  trim_storage_cache(kLarge);
   m.head_backward(hidden, targets, objective, result.logp, dhidden);
   if (options.mtp_weight > 0) m.mtp_backward(batch, targets, hidden, options, terms, queue, dhidden, result);
+  trim_storage_cache(kLarge);
 
   Tensor dresidual = Tensor::empty(hidden.shape(), DType::kF32);
   m.norm->backward(dhidden, saved.last, saved.last_rstd, false, dresidual);
-  saved.last = dhidden = Tensor();
+  saved.last = hidden = dhidden = Tensor();
   for (size_t l = m.blocks.size(); l-- > 0;) m.blocks[l]->backward(c, saved.blocks[l], dresidual, queue);
   m.embedding->backward(batch.ids, dresidual);
   queue.flush();

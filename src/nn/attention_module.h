@@ -21,6 +21,8 @@ class AttentionModule {
   virtual ~AttentionModule() = default;
   // x [T, d] normed, in the compute dtype. Returns the residual's delta [T, d] F32.
   virtual Tensor forward(const ForwardContext& context, int layer, const Tensor& x, AttentionSaved* saved) = 0;
+  // The last step of forward by itself: AttentionSaved::out -> the delta.
+  virtual Tensor output(const ForwardContext& context, const Tensor& out) const = 0;
   // dout [T, d] F32 -> dx [T, d] F32, assigned. Takes the saved tensors apart.
   virtual void backward(const ForwardContext& context, AttentionSaved& saved, const Tensor& x, const Tensor& dout, Tensor& dx,
                         WeightGradients& queue) = 0;

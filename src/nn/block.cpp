@@ -19,7 +19,7 @@ Tensor Block::forward(const ForwardContext& context, int layer, Tensor& residual
   const int64_t rows = residual.rows();
   const bool keep = saved != nullptr;
   Tensor x = Tensor::empty(residual.shape(), context.activation()), rstd = Tensor::empty({rows}, DType::kF32);
-  input_norm_.forward_residual(residual, delta, keep, x, rstd);
+  input_norm_.forward_residual(residual, delta, false, x, rstd);
   if (saved) saved->attention_in = residual, saved->attention_rstd = rstd;
   Tensor attended;
   {
@@ -29,7 +29,7 @@ Tensor Block::forward(const ForwardContext& context, int layer, Tensor& residual
   NormedRows normed{&post_norm_, {}, Tensor::empty({rows}, DType::kF32), x};  // x is read no more
   post_norm_.forward_residual(residual, attended, keep, normed.x, normed.rstd);
   normed.residual = residual;
-  if (saved) saved->ffn_in = residual, saved->ffn_rstd = normed.rstd;
+  if (saved) saved->ffn_rstd = normed.rstd;
   if (moe_) return moe_->forward(context, normed, saved ? &saved->moe : nullptr);
   Tensor out = attended;  // added already: its memory is free
   mlp_->forward(context, normed.x, saved ? &saved->gate_up : nullptr, out);
@@ -38,7 +38,8 @@ Tensor Block::forward(const ForwardContext& context, int layer, Tensor& residual
 
 void Block::backward(const ForwardContext& context, BlockSaved& saved, Tensor& dresidual, WeightGradients& queue) {
   Tensor dx = Tensor::empty(dresidual.shape(), DType::kF32);
-  NormedRows normed{&post_norm_, saved.ffn_in, saved.ffn_rstd, Tensor::empty(dresidual.shape(), context.activation())};
+  NormedRows normed{&post_norm_, add_residual(saved.attention_in, attention_->output(context, saved.attention.out)), saved.ffn_rstd,
+                    Tensor::empty(dresidual.shape(), context.activation())};
   post_norm_.recompute(normed.residual, normed.rstd, normed.x);
   if (moe_) {
     moe_->backward(context, saved.moe, normed, dresidual, dx, queue);
@@ -46,7 +47,7 @@ void Block::backward(const ForwardContext& context, BlockSaved& saved, Tensor& d
     mlp_->backward(context, saved.gate_up, normed.x, dresidual, dx, queue);
   }
   post_norm_.backward(dx, normed.residual, normed.rstd, true, dresidual);
-  saved.gate_up = saved.ffn_in = normed.residual = Tensor();
+  saved.gate_up = normed.residual = Tensor();
   saved.moe = MoeSaved();
 
   Tensor x = queue.keep(normed.x);  // a new tensor where the old one is still wanted

@@ -76,7 +76,11 @@ Tensor Gqa::forward(const ForwardContext& context, int layer, const Tensor& x, A
     saved->lse = lse;
     saved->out = out;
   }
-  Tensor delta = Tensor::empty({rows, s_.hidden}, DType::kF32);
+  return output(context, out);
+}
+
+Tensor Gqa::output(const ForwardContext& context, const Tensor& out) const {
+  Tensor delta = Tensor::empty({out.rows(), s_.hidden}, DType::kF32);
   o_.forward(out, context.compute, delta);
   return delta;
 }

@@ -135,7 +135,11 @@ Tensor Mla::forward(const ForwardContext& context, int layer, const Tensor& x, A
     saved->q_rstd = q_rstd;
     if (s_.q_lora == 0) saved->q = queries_of_x.q;
   }
-  Tensor delta = Tensor::empty({x.rows(), s_.hidden}, DType::kF32);
+  return output(context, out);
+}
+
+Tensor Mla::output(const ForwardContext& context, const Tensor& out) const {
+  Tensor delta = Tensor::empty({out.rows(), s_.hidden}, DType::kF32);
   o_->forward(out, context.compute, delta);
   return delta;
 }

@@ -22,6 +22,7 @@ class Mla : public AttentionModule {
  public:
   Mla(const std::string& prefix, const MlaShape& shape);
   Tensor forward(const ForwardContext& context, int layer, const Tensor& x, AttentionSaved* saved) override;
+  Tensor output(const ForwardContext& context, const Tensor& out) const override;
   void backward(const ForwardContext& context, AttentionSaved& saved, const Tensor& x, const Tensor& dout, Tensor& dx,
                 WeightGradients& queue) override;
   int64_t weight_bytes() const override;

@@ -13,7 +13,7 @@
 namespace fathom {
 namespace {
 
-constexpr int64_t kHuge = int64_t{2} << 20;
+constexpr int64_t kHuge = int64_t{2} << 20, kPage = 4096;
 
 struct Cache {
   std::mutex mutex;
@@ -33,12 +33,42 @@ int64_t round_size(int64_t bytes) {
   return std::max<int64_t>(64, (bytes + step - 1) / step * step);
 }
 
+#ifdef FATHOM_SANITIZED
+constexpr bool kMaps = false;  // the sanitizer watches the allocator's memory only
+#else
+constexpr bool kMaps = true;
+#endif
+int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+// From 2 MiB on straight from the system, at a border of huge pages: malloc would keep what is freed. What is not touched costs
+// nothing, and the tail stands in small pages. Null where there is no more.
+bool mapped(int64_t size) { return kMaps && size >= kHuge; }
+std::byte* map_pages(int64_t size) {
+  size = round_up(size, kPage);
+  void* all = ::mmap(nullptr, static_cast<size_t>(size + kHuge), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (all == MAP_FAILED) return nullptr;
+  std::byte* const begin = static_cast<std::byte*>(all);
+  const int64_t before = (kHuge - static_cast<int64_t>(reinterpret_cast<uintptr_t>(all) % kHuge)) % kHuge;
+  if (before > 0) ::munmap(begin, static_cast<size_t>(before));
+  if (before < kHuge) ::munmap(begin + before + size, static_cast<size_t>(kHuge - before));
+  ::madvise(begin + before, static_cast<size_t>(size / kHuge * kHuge), MADV_HUGEPAGE);
+  return begin + before;
+}
+std::byte* take_memory(int64_t size) {
+  return mapped(size) ? map_pages(size) : static_cast<std::byte*>(std::aligned_alloc(64, static_cast<size_t>(size)));
+}
+void give_back(std::byte* p, int64_t size) {
+  if (mapped(size))
+    ::munmap(p, static_cast<size_t>(round_up(size, kPage)));
+  else
+    std::free(p);
+}
+
 void release(std::byte* p, int64_t size) {
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
   c.live -= size;
 #ifdef FATHOM_SANITIZED
-  std::free(p);  // no reuse: the sanitizer then sees every use after the end
+  give_back(p, size);  // no reuse: the sanitizer then sees every use after the end
 #else
   c.free[size].push_back(p);
 #endif
@@ -60,47 +90,32 @@ std::shared_ptr<std::byte> allocate_storage(int64_t bytes) {
       it->second.pop_back();
     }
   }
+  if (!p) p = take_memory(size);
   if (!p) {
-    const int64_t alignment = size >= kHuge ? kHuge : 64;
-    const int64_t padded = (size + alignment - 1) / alignment * alignment;
-    p = static_cast<std::byte*>(std::aligned_alloc(alignment, padded));
-    if (!p) {
-      std::lock_guard lock(c.mutex);
-      c.live -= size;
-      throw std::bad_alloc();
-    }
-    if (size >= kHuge)
-      madvise(p, size / kHuge * kHuge, MADV_HUGEPAGE);  // the tail in small pages: what is not used costs nothing
+    std::lock_guard lock(c.mutex);
+    c.live -= size;
+    throw std::bad_alloc();
   }
   return std::shared_ptr<std::byte>(p, [size](std::byte* q) { release(q, size); });
 }
 
 std::shared_ptr<std::byte> allocate_zeroed_storage(int64_t bytes) {
-#ifdef FATHOM_SANITIZED
-  const bool map = false;  // the sanitizer watches the allocator's memory only
-#else
-  const bool map = bytes >= kHuge;
-#endif
-  if (!map) {
+  if (!mapped(bytes)) {
     auto storage = allocate_storage(bytes);
     std::memset(storage.get(), 0, static_cast<size_t>(bytes));
     return storage;
   }
-  const int64_t size = (bytes + kHuge - 1) / kHuge * kHuge;
-  // One huge page more, so that a border of huge pages lies in it.
-  void* mapped = ::mmap(nullptr, static_cast<size_t>(size + kHuge), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED) throw std::bad_alloc();
-  std::byte* p = static_cast<std::byte*>(mapped);
-  p += (kHuge - static_cast<int64_t>(reinterpret_cast<uintptr_t>(p) % kHuge)) % kHuge;
-  madvise(p, static_cast<size_t>(bytes / kHuge * kHuge), MADV_HUGEPAGE);
+  const int64_t size = round_up(bytes, kPage);
+  std::byte* const p = map_pages(size);
+  if (!p) throw std::bad_alloc();
   Cache& c = cache();
   {
     std::lock_guard lock(c.mutex);
     c.live += size;
     c.peak = std::max(c.peak, c.live);
   }
-  return std::shared_ptr<std::byte>(p, [mapped, size](std::byte*) {
-    ::munmap(mapped, static_cast<size_t>(size + kHuge));
+  return std::shared_ptr<std::byte>(p, [size](std::byte* q) {
+    give_back(q, size);
     std::lock_guard lock(cache().mutex);
     cache().live -= size;
   });
@@ -130,12 +145,13 @@ std::shared_ptr<std::byte> allocate_weights(int64_t bytes) {
 #endif
 }
 
-void trim_storage_cache() {
+void trim_storage_cache(int64_t at_least) {
   Cache& c = cache();
   std::lock_guard lock(c.mutex);
-  for (auto& [size, blocks] : c.free)
-    for (std::byte* p : blocks) std::free(p);
-  c.free.clear();
+  const auto first = c.free.lower_bound(at_least);
+  for (auto it = first; it != c.free.end(); ++it)
+    for (std::byte* p : it->second) give_back(p, it->first);
+  c.free.erase(first, c.free.end());
 }
 
 int64_t storage_live_bytes() {

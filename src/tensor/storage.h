@@ -14,8 +14,8 @@ std::shared_ptr<std::byte> allocate_zeroed_storage(int64_t bytes);
 // The same for weights, which come in thousands of small pieces and live long: those below 2 MiB stand side by side in chunks
 // of huge pages (a chunk goes back when the last of its pieces does), so that reading them costs few page walks.
 std::shared_ptr<std::byte> allocate_weights(int64_t bytes);
-// Gives the cached, unused memory back to the system.
-void trim_storage_cache();
+// Gives cached, unused memory back to the system: pieces of `at_least` bytes.
+void trim_storage_cache(int64_t at_least = 0);
 // Bytes that live tensors hold, and the most that they ever held.
 int64_t storage_live_bytes();
 int64_t storage_peak_bytes();
