@@ -1,6 +1,5 @@
 #include "checkpoint/packed_cache.h"
 
-#include <sys/stat.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/sum_bytes.h"
 #include "base/thread_pool.h"
 #include "base/utf8.h"
 
@@ -19,95 +19,15 @@ constexpr char kMagic[8] = {'F', 'A', 'T', 'H', 'O', 'M', 'P', 'K'};
 constexpr uint32_t kVersion = 1;  // of the file and of every layout in kernels/matmul/block_format.h
 constexpr int64_t kPreamble = 24, kPage = 4096, kAlign = 128, kMaxHeader = int64_t{1} << 28;
 
-// Eight chains over the words of a piece, each step a bijection of its chain: no change of one word goes unseen.
-uint64_t sum_bytes(const std::byte* p, int64_t bytes) {
-  constexpr uint64_t kOdd = 0x9e3779b97f4a7c15;
-  uint64_t h[8];
-  for (uint64_t i = 0; i < 8; ++i) h[i] = (i + 1) * kOdd;
-  int64_t at = 0;
-  for (; at + 64 <= bytes; at += 64) {
-    uint64_t w[8];
-    std::memcpy(w, p + at, sizeof w);
-    for (int i = 0; i < 8; ++i) h[i] = (h[i] ^ w[i]) * kOdd;
-  }
-  uint64_t tail[8] = {};
-  if (at < bytes) std::memcpy(tail, p + at, static_cast<size_t>(bytes - at));
-  uint64_t sum = static_cast<uint64_t>(bytes);
-  for (int i = 0; i < 8; ++i) {
-    h[i] = (h[i] ^ tail[i]) * kOdd;
-    sum = ((sum ^ h[i]) << 27 | (sum ^ h[i]) >> 37) * kOdd;
-  }
-  return sum;
-}
-
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-std::string hex(uint64_t x) {
-  char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(x));
-  return text;
-}
-std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
-
-// The first and the last MiB and 64 blocks between: headers, and enough of the values to tell two trainings apart.
-PackedIdentity::Source source_of(const std::string& path) {
-  constexpr int64_t kEnd = 1 << 20, kBlock = 4096, kBlocks = 64;
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) fail("checkpoint", "cannot look at '" + printable(path) + "': " + std::strerror(errno));
-  PackedIdentity::Source source;
-  source.name = name_of(path);
-  source.size = info.st_size;
-  source.mtime_ns = static_cast<int64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + info.st_mtim.tv_nsec;
-  const auto file = MappedFile::open(path);
-  const auto bytes = file->bytes();
-  const int64_t size = static_cast<int64_t>(bytes.size());
-  const auto add = [&](int64_t begin, int64_t count) {
-    count = std::min(count, size - begin);
-    source.sample = source.sample * 31 + sum_bytes(bytes.data() + begin, count);
-  };
-  add(0, kEnd);
-  if (size > kEnd) add(std::max(kEnd, size - kEnd), kEnd);
-  for (int64_t i = 0; i < kBlocks && size > 2 * kEnd; ++i) add(kEnd + (size - 2 * kEnd) / kBlocks * i, kBlock);
-  return source;
-}
-
 Json to_json(const PackedIdentity& identity) {
   Json sources = Json::array();
   for (const auto& s : identity.sources)
-    sources.push_back({{"name", s.name}, {"size", s.size}, {"mtime_ns", s.mtime_ns}, {"sample", hex(s.sample)}});
+    sources.push_back({{"name", s.name}, {"size", s.size}, {"mtime_ns", s.mtime_ns}, {"sample", sum_text(s.sample)}});
   return {{"numerics", identity.numerics}, {"sources", sources}};
 }
 
-// The cache of keys and values is no matter of weights.
-std::string packing_identity(Numerics numerics) {
-  numerics.cache = KvType::kPlain;
-  return numerics.identity();
-}
-
 }  // namespace
-
-PackedIdentity packed_identity(const ModelFiles& files, const Numerics& numerics) {
-  PackedIdentity identity;
-  identity.numerics = packing_identity(numerics);
-  identity.compute = numerics.compute;
-  std::vector<std::string> paths;
-  if (files.is_gguf()) {
-    paths = files.gguf_file().paths();
-  } else {
-    for (const auto& file : files.tensors().files()) paths.push_back(file->path());
-    paths.push_back(files.path() + "/config.json");
-  }
-  for (const std::string& path : paths) identity.sources.push_back(source_of(path));
-  return identity;
-}
-
-std::string packed_cache_path(const std::string& path, const ModelFiles& files, const Numerics& numerics) {
-  if (!is_directory(path)) return path;
-  std::string model = files.path();
-  while (model.size() > 1 && model.back() == '/') model.pop_back();
-  std::string name = name_of(model) + "." + packing_identity(numerics);
-  std::replace(name.begin(), name.end(), '/', '-');
-  return path + (path.back() == '/' ? "" : "/") + name + ".packed";
-}
 
 PackedMatrix PackedWriter::next(std::span<const WeightPart>, const std::function<PackedMatrix()>& pack) {
   matrices_.push_back(pack());
@@ -130,7 +50,7 @@ void PackedWriter::write(const std::string& path, const PackedIdentity& identity
     Json pieces = Json::array();
     for (const auto& piece : m.pieces()) pieces.push_back({weight_format_name(piece.format), piece.n});
     matrices.push_back(
-        {{"n", m.n()}, {"k", m.k()}, {"offset", offset}, {"bytes", m.bytes()}, {"sum", hex(sums[i])}, {"pieces", pieces}});
+        {{"n", m.n()}, {"k", m.k()}, {"offset", offset}, {"bytes", m.bytes()}, {"sum", sum_text(sums[i])}, {"pieces", pieces}});
     matrices.back()["int8_activations"] = m.activations() == Activations::kInt8;
     offset += round_up(m.bytes(), kAlign);
   }

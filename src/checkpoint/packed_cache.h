@@ -13,27 +13,10 @@
 #include <vector>
 
 #include "base/files.h"
-#include "checkpoint/model_files.h"
-#include "model/decoder.h"
+#include "checkpoint/packed_identity.h"
 #include "nn/packed_store.h"
 
 namespace fathom {
-
-// What a cache must say to be used.
-struct PackedIdentity {
-  std::string numerics;
-  Compute compute = Compute::kF32;
-  struct Source {
-    std::string name;  // without its folder
-    int64_t size = 0, mtime_ns = 0;
-    uint64_t sample = 0;
-    friend bool operator==(const Source&, const Source&) = default;
-  };
-  std::vector<Source> sources;  // the weights' files and config.json
-};
-PackedIdentity packed_identity(const ModelFiles& files, const Numerics& numerics);
-// `path` itself; where it is a folder, a file in it that bears the model's and the numerics' names.
-std::string packed_cache_path(const std::string& path, const ModelFiles& files, const Numerics& numerics);
 
 // Keeps what is packed, and writes it.
 class PackedWriter : public PackedStore {

@@ -145,8 +145,8 @@ BackwardResult Decoder::forward_backward(const Batch& batch, std::span<const int
 
   Tensor hidden = m.forward(c, &saved);
   Tensor dhidden = Tensor::empty(hidden.shape(), DType::kF32);
-  // All activations are alive now: this is the most that a step needs. What the cache has left over from the last backward is of
-  // other sizes, and so are the logits afterwards; new pages cost less than half a percent of a step.
+  // All activations are alive now: this is the most that a step needs. What the cache has left over from the last backward is
+  // of other sizes, and so are the logits afterwards; new pages cost less than half a percent of a step.
   constexpr int64_t kLarge = int64_t{2} << 20;
   trim_storage_cache(kLarge);
   m.head_backward(hidden, targets, objective, result.logp, dhidden);

@@ -11,8 +11,8 @@
 
 namespace fathom {
 
-// Kept for backward: the residual stream at the first norm, and what the modules save. The stream at the second norm is that and
-// o_proj's product, which is computed again: 2 % of a dense layer's work for a sixth of what it keeps.
+// Kept for backward: the residual stream at the first norm, and what the modules save. The stream at the second norm is that
+// and o_proj's product, which is computed again: 2 % of a dense layer's work for a sixth of what it keeps.
 struct BlockSaved {
   Tensor attention_in, attention_rstd, ffn_rstd;
   AttentionSaved attention;

@@ -83,6 +83,7 @@ class PackedMatrix {
   bool has_nan() const { return has_nan_; }  // a byte was NaN, or a scale not finite; such a weight must not be used
 
  private:
+  static int64_t panel_bytes_of(WeightFormat format, int64_t k, Compute compute, Activations activations);
   // begins: the row at which each part begins, and the end.
   void pack_plain(std::span<const WeightPart> parts, std::span<const int64_t> begins, std::byte* out);
   void pack_blocks(std::span<const WeightPart> parts, std::span<const int64_t> begins, std::byte* out);
