@@ -6,8 +6,8 @@
 
 namespace fathom {
 
-// Eight chains over the words, each step a bijection of its chain: no change of one word goes unseen. The same on every machine of
-// this byte order.
+// Eight chains over the words, each step a bijection of its chain: no change of one word goes unseen. The same on every machine
+// of this byte order.
 uint64_t sum_bytes(const std::byte* p, int64_t bytes);
 std::string sum_text(uint64_t sum);  // 16 hexadecimal digits
 

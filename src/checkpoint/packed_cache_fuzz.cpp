@@ -1,6 +1,6 @@
 // libFuzzer: any bytes are a file of packed weights or an Error; what it holds can be read to the last byte.
-// The first byte says what follows: 0 the file; 1 two bytes of a length, a header of that length, and the data behind it, around
-// which a right preamble is put, so that the header's fields are reached without guessing its checksum.
+// The first byte says what follows: 0 the file; 1 two bytes of a length, a header of that length, and the data behind it,
+// around which a right preamble is put, so that the header's fields are reached without guessing its checksum.
 #include <sys/mman.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -34,9 +34,11 @@ std::string framed(const uint8_t* data, size_t size) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 3) return 0;
-  const std::string bytes = data[0] == 1 ? framed(data + 1, size - 1) : std::string(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const std::string bytes =
+      data[0] == 1 ? framed(data + 1, size - 1) : std::string(reinterpret_cast<const char*>(data) + 1, size - 1);
   static const int fd = ::memfd_create("packed", MFD_CLOEXEC);
-  if (fd < 0 || ::ftruncate(fd, 0) != 0 || ::pwrite(fd, bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) __builtin_trap();
+  if (fd < 0 || ::ftruncate(fd, 0) != 0 || ::pwrite(fd, bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
+    __builtin_trap();
   fathom::PackedIdentity identity;
   identity.numerics = "fuzz";
   uint64_t sum = 0;

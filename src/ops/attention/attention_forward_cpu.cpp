@@ -51,6 +51,13 @@ struct Prefetch {
     for (int s = 0; s < 3; ++s) row_lines += end[s] > begin[s] ? (end[s] - begin[s]) / 64 + 1 : 0;
     return (rows * row_lines + share - 1) / share;
   }
+  // The block where its rows are one run of memory, which the caller then fetches; null where they are not.
+  const char* take_run() {
+    const bool run = row && end[0] == begin[1] && end[1] - begin[0] == row_bytes && end[2] == begin[2];
+    const char* const from = run ? row + begin[0] : nullptr;
+    if (run) row = nullptr;
+    return from;
+  }
   void step(int64_t lines) {
     while (row && lines > 0) {
       if (at < end[segment]) {
@@ -339,6 +346,17 @@ class Forward {
 
   // s [keys][lanes] = scale K Q^T, in pieces of the depth so that the queries' words stay in L1.
   void scores(const Word* q, int64_t lanes, int64_t keys, Prefetch& next) {
+#if FATHOM_RUNG_LEVEL >= 3
+    if constexpr (U::kPer == 2) {
+      if (const char* ahead = thin_ && keys == 64 ? next.take_run() : nullptr) {
+        for (int64_t j = 0; j < keys; j += 16, ahead += 64 * key_) {  // key_ words of 16 keys: as many lines
+          const Gemm<Word> g{16, 1, key_, keys_row_, 1, q, lanes, s_ + j * lanes, lanes, nullptr, h_.scale};
+          panel<U, 16, 1, Start::kZero, false, true>(g, keys_ + j * keys_row_, q, g.c, nullptr, ahead);
+        }
+        return;
+      }
+    }
+#endif
     const int64_t piece = thin_ ? 320 : lanes > 16 ? 128 : 64, calls = (key_ + piece - 1) / piece * ((keys + 15) / 16);
     const int64_t lines = next.lines(calls);
     for (int64_t d = 0; d < key_; d += piece) {

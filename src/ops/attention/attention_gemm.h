@@ -38,10 +38,11 @@ struct Gemm {
   float out_scale;         // C is multiplied by this at the end (exact where 1)
 };
 
-// kUnit: a_row is 1, the rows of A are neighbours.
-template <class U, int R, int NV, Start start, bool kUnit, class B>
-__attribute__((noinline)) void panel(const Gemm<B>& g, const typename U::Word* a, const B* b, float* c,
-                                     const float* row_scale) {
+// kUnit: a_row is 1, the rows of A are neighbours. With kAhead each step of the depth fetches a line at `ahead` into L2: many
+// at once between the products would wait for each other.
+template <class U, int R, int NV, Start start, bool kUnit, bool kAhead = false, class B>
+__attribute__((noinline)) void panel(const Gemm<B>& g, const typename U::Word* a, const B* b, float* c, const float* row_scale,
+                                     const char* ahead = nullptr) {
   F32 acc[R][NV];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -76,6 +77,10 @@ __attribute__((noinline)) void panel(const Gemm<B>& g, const typename U::Word* a
 #pragma GCC unroll 16
     for (int i = 0; i < kPointers; ++i) row[i] += a_depth;
     b += b_depth;
+    if constexpr (kAhead) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += 64;
+    }
   }
   const F32 scale = set1(g.out_scale);
 #pragma GCC unroll 16
