@@ -7,6 +7,20 @@
 namespace fathom::FATHOM_RUNG {
 namespace {
 
+// Rows of B that the next pass over the columns packs, where they are one run of memory: a pass is short where rows of A are
+// few, and would wait for them. Each micro-tile fetches its share, a line a unit at most.
+struct RowsAhead {
+  const char* at = nullptr;
+  int64_t step = 0;
+  // vectors [vector, vector + v) of the block's columns; steps: micro-tiles x units.
+  void aim(const GemmTile& t, int64_t vector, int64_t v, int64_t steps) {
+    const int64_t row_bytes = t.k * (t.b.bf16 ? 2 : 4);
+    if (t.b.rows || !t.b.k_contiguous || t.b.ld != t.k || t.super_k < t.k) return;
+    at = static_cast<const char*>(t.b.data) + (t.panel0 * kPanel + vector * 16) * row_bytes;
+    step = v * 16 * row_bytes / steps + 1;
+  }
+};
+
 template <class Op, bool kRound, bool kAlong>
 void tile(const GemmTile& t) {
   const int64_t micros = (t.rows + kMaxRows - 1) / kMaxRows, small = t.rows / micros, large = t.rows % micros;
@@ -23,6 +37,7 @@ void tile(const GemmTile& t) {
           pick_micro<Op, kAlong, kMaxRows>(static_cast<int>(small), v),
           pick_micro<Op, kAlong, kMaxRows>(static_cast<int>(small + 1 <= kMaxRows ? small + 1 : small), v)};
       const char* b;
+      RowsAhead rows_ahead;
       int64_t panel_bytes = t.panel_bytes;
       if (t.packed) {
         b = t.packed + (t.panel0 + vector / 2) * panel_bytes + ks / Op::kUnitK * kPanelRow;
@@ -33,6 +48,7 @@ void tile(const GemmTile& t) {
             pack_panel(t.b, t.panel0 + vector / 2 + p, t.n, t.k, ks, least(t.k, ke) - ks, t.format,
                        t.b_scratch + p * panel_bytes);
         b = t.b_scratch;
+        rows_ahead.aim(t, vector + v, v, micros * (k_end / Op::kUnitK));
       }
       b += vector % 2 * 64;
       const int64_t column = t.panel0 * kPanel + vector * 16, columns = least(v * 16, t.n - column);
@@ -56,6 +72,11 @@ void tile(const GemmTile& t) {
           x.b_step = kPanelRow / micros + 1;
           x.b_ahead = x.b + kBlockK / Op::kUnitK * kPanelRow + i * x.b_step * (kBlockK / Op::kUnitK);
           x.units = (least(ke, k0 + kBlockK) - k0) / Op::kUnitK;
+          if (rows_ahead.at) {
+            x.b_ahead = rows_ahead.at;
+            x.b_step = rows_ahead.step;
+            rows_ahead.at += x.units * x.b_step;
+          }
           x.partial = t.partial + (first_slot + i) * kMaxVectors * 16;
           x.resume = k0 > 0;
           x.finish = last ? finish : Finish::kPartial;
