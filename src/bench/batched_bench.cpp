@@ -33,12 +33,14 @@ BatchedBenchRow bench_batched(Decoder& model, int64_t batch, const BatchedBenchO
 
   std::vector<double> prompt_rates, rates;
   EngineRun sum;
+  double schedule_s = 0, sample_s = 0;
   OthersLoad others;
   for (int r = -1; r < options.runs; ++r) {
     std::vector<Request> requests(static_cast<size_t>(batch));
     for (size_t i = 0; i < requests.size(); ++i) {
       Request& request = requests[i];
-      request.sampling.temperature = 0;
+      request.sampling = options.sampling;
+      request.sequence = i;
       request.max_tokens = 1;
       request.prompt = shared;
       const auto own = random_ids(model, options.prompt_tokens, static_cast<uint64_t>(r + 2) * 65536 + i);
@@ -58,10 +60,14 @@ BatchedBenchRow bench_batched(Decoder& model, int64_t batch, const BatchedBenchO
     if (r < 0) continue;
     prompt_rates.push_back(static_cast<double>(batch * options.prompt_tokens) / prompt_s);
     rates.push_back(static_cast<double>(run.tokens) / run.seconds);
-    sum.steps += run.steps, sum.tokens += run.tokens;
+    sum.steps += run.steps, sum.tokens += run.tokens, sum.seconds += run.seconds;
+    schedule_s += run.end.schedule_seconds - run.begin.schedule_seconds;
+    sample_s += run.end.sample_seconds - run.begin.sample_seconds;
     sum.reads.experts += run.reads.experts, sum.reads.bytes += run.reads.bytes;
   }
   row.others = others.share();
+  row.schedule_share = schedule_s / sum.seconds;
+  row.sample_share = sample_s / sum.seconds;
   row.prompt_tokens_per_s = median(prompt_rates);
   row.tokens_per_s = median(rates);
   row.spread =

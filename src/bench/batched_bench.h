@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "model/decoder.h"
+#include "ops/sampling/sampling.h"
 
 namespace fathom {
 
@@ -12,6 +13,7 @@ struct BatchedBenchOptions {
   int64_t depth = 0;            // tokens before them that all sequences share, rounded down to whole blocks of 64
   int64_t tokens = 48;          // decoded by each
   int runs = 3;
+  SamplingParams sampling = {.temperature = 0};  // of all; sequence i draws with its own random numbers
 };
 
 struct BatchedBenchRow {
@@ -25,6 +27,7 @@ struct BatchedBenchRow {
   double step_bytes = 0, step_experts = 0, gb_per_s = 0, bandwidth_share = 0;
   double allowed_tokens_per_s = 0, allowed_share = 0;  // by arithmetic or by bandwidth, whichever gives less
   bool memory_bound = false;                           // the latter
+  double schedule_share = 0, sample_share = 0;         // of a step: EngineStats::schedule_seconds, sample_seconds
   double others = 0;                                   // share of the processors' time that other processes took meanwhile
 };
 

@@ -27,6 +27,8 @@ TEST(BatchedBench, CountsWhatItSays) {
     const BatchedBenchRow one = bench_batched(model, 1, options);
     options.depth = 130;
     const BatchedBenchRow row = bench_batched(model, 5, options);
+    for (const double share : {row.schedule_share, row.sample_share}) EXPECT_GT(share, 0);
+    EXPECT_LT(row.schedule_share + row.sample_share, 1);
     EXPECT_EQ(row.batch, 5);
     EXPECT_EQ(row.depth, 128);
     EXPECT_EQ(row.runs, 3);

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <string>
+#include <string_view>
 
 #include "bench/engine_run.h"
 #include "cli/command.h"
 #include "nn/profile.h"
+#include "ops/sampling/sampling_case.h"
 
 namespace fathom {
 namespace {
@@ -30,14 +33,18 @@ Json to_json(const BatchedBenchRow& r) {
           {"allowed_tokens_per_s", r.allowed_tokens_per_s},
           {"share_of_allowed", r.allowed_share},
           {"limit", r.memory_bound ? "memory" : "arithmetic"},
+          {"schedule_share", r.schedule_share},
+          {"sample_share", r.sample_share},
           {"others", r.others}};
 }
 
 void print_row(const BatchedBenchRow& r) {
-  std::printf("%6lld %10.1f %9.2f %6.1f %% %8.2f %8.3f %6.1f %% %8.3f %7.1f %6.1f %% %8.1f %6.1f %% of %-10s %5.1f %%\n",
-              static_cast<long long>(r.batch), r.prompt_tokens_per_s, r.tokens_per_s, 100 * r.spread, 1e3 * r.step_s,
-              r.tera_flops, 100 * r.peak_share, r.step_bytes / 1e9, r.gb_per_s, 100 * r.bandwidth_share, r.allowed_tokens_per_s,
-              100 * r.allowed_share, r.memory_bound ? "memory" : "arithmetic", 100 * r.others);
+  std::printf(
+      "%6lld %10.1f %9.2f %6.1f %% %8.2f %8.3f %6.1f %% %8.3f %7.1f %6.1f %% %8.1f %6.1f %% of %-10s %6.2f %% %5.1f %%\n",
+      static_cast<long long>(r.batch), r.prompt_tokens_per_s, r.tokens_per_s, 100 * r.spread, 1e3 * r.step_s, r.tera_flops,
+      100 * r.peak_share, r.step_bytes / 1e9, r.gb_per_s, 100 * r.bandwidth_share, r.allowed_tokens_per_s,
+      100 * r.allowed_share, r.memory_bound ? "memory" : "arithmetic", 100 * (r.schedule_share + r.sample_share),
+      100 * r.others);
   std::fflush(stdout);
 }
 
@@ -106,6 +113,17 @@ void BenchBatchedCommand::add(CLI::App& app) {
   batched_->add_option("--runs", options_.runs, "timed runs; the median counts")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  batched_
+      ->add_option_function<std::string>(
+          "--sampling",
+          [this](const std::string& name) {
+            for (const NamedSampling& s : bench_samplings())
+              if (std::string_view(s.name).starts_with(name)) options_.sampling = s.params;
+          },
+          "how tokens are drawn; the table's column `sampler` is the share of a step that scheduling and drawing take: greedy, "
+          "plain (temperature 1), top-p (0.95 at 0.6), top-k (50), min-p (0.05)")
+      ->check(CLI::IsMember({"greedy", "plain", "top-p", "top-k", "min-p"}))
+      ->default_str("greedy");
   batched_->add_flag("--profile", profile_, "where the time goes, by op (to stderr with --json)");
   share_->add_option("--answers", share_options_.answers, "to the prompt")
       ->check(CLI::Range(int64_t{1}, int64_t{4096}))
@@ -133,8 +151,8 @@ int BenchBatchedCommand::run_batched() const {
   if (!json_) {
     std::printf("each: %lld shared tokens, %lld of its own, %lld decoded; %d runs\n\n", static_cast<long long>(options_.depth),
                 static_cast<long long>(options_.prompt_tokens), static_cast<long long>(options_.tokens), options_.runs);
-    std::printf("%6s %10s %9s %8s %8s %8s %8s %8s %7s %8s %8s %22s %7s\n", "batch", "prompts/s", "tokens/s", "spread",
-                "ms/step", "TFLOP/s", "share", "GB/step", "GB/s", "share", "allowed", "reached", "others");
+    std::printf("%6s %10s %9s %8s %8s %8s %8s %8s %7s %8s %8s %22s %8s %7s\n", "batch", "prompts/s", "tokens/s", "spread",
+                "ms/step", "TFLOP/s", "share", "GB/step", "GB/s", "share", "allowed", "reached", "sampler", "others");
   }
   profile_enable(profile_);
   Json rows = Json::array();

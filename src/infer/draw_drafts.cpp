@@ -13,7 +13,7 @@ Tensor rows_of(const Tensor& from, std::span<const int32_t> rows) {
 
 void draw_drafts(Decoder& model, const Tensor& hidden, std::span<const DraftJob> jobs, int64_t num_valid) {
   const Tensor logits = model.logits(hidden);
-  parallel_for(static_cast<int64_t>(jobs.size()), 8, [&](int64_t begin, int64_t end) {
+  parallel_for(static_cast<int64_t>(jobs.size()), rows_per_piece(num_valid), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       Sequence& sequence = *jobs[static_cast<size_t>(i)].sequence;
       const int64_t ahead = static_cast<int64_t>(sequence.draft.size());

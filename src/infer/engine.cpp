@@ -320,7 +320,7 @@ void Engine::Impl::sample(const StepPlan& plan, const Tensor& hidden, StepClock&
     const Tensor logits = model.logits(picked.slice_rows(begin, end));
     clock.add_to(stats.forward_seconds);
     ProfileScope scope("sampling");
-    parallel_for(static_cast<int64_t>(draws.size()), 8, [&](int64_t first, int64_t last) {
+    parallel_for(static_cast<int64_t>(draws.size()), rows_per_piece(num_valid), [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         const auto& [sequence, ahead, row] = draws[static_cast<size_t>(i)];
         if (row < begin || row >= end) continue;

@@ -17,6 +17,13 @@ template <class T>
 FATHOM_INLINE F32 load(const T* p, Ragged g) {
   return load_n(p, g.n);
 }
+// The same with -infinity in lanes that do not exist: what a maximum passes over and exp() makes 0.
+FATHOM_INLINE F32 load_or_none(const float* p, Whole) { return load(p); }
+FATHOM_INLINE F32 load_or_none(const float* p, Ragged g) {
+  float t[16];
+  for (int i = 0; i < 16; ++i) t[i] = i < g.n ? p[i] : -__builtin_inff();
+  return load(t);
+}
 template <class T>
 FATHOM_INLINE void store(T* p, F32 a, Whole) {
   store(p, a);

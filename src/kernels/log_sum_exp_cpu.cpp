@@ -8,14 +8,6 @@ namespace {
 
 const float kNone = -__builtin_inff();
 
-// Lanes that do not exist are -infinity.
-FATHOM_INLINE F32 load_or_none(const float* p, Whole) { return load(p); }
-FATHOM_INLINE F32 load_or_none(const float* p, Ragged g) {
-  float t[16];
-  for (int i = 0; i < 16; ++i) t[i] = i < g.n ? p[i] : kNone;
-  return load(t);
-}
-
 FATHOM_INLINE float chunk_max(const float* x, int64_t n) {
   F32 a = set1(kNone), b = a, c = a, d = a;
   int64_t i = 0;

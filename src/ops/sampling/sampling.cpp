@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "kernels/log_sum_exp.h"
 #include "kernels/rungs.h"
+#include "ops/sampling/border.h"
 #include "ops/sampling/logit_adjustments.h"
 #include "ops/sampling/sampling_cpu.h"
 #include "ops/sampling/typical.h"
@@ -15,54 +16,107 @@
 namespace fathom {
 namespace {
 
-constexpr int64_t kOne = int64_t{1} << 40;  // the weight of the best token
-constexpr int64_t kBlock = 512;             // tokens whose weights are summed at once on the way to the draw
+constexpr double kOne = 0x1p40;  // the weight of the best token
 
-// The worst token that is kept: a larger weight, or the same one and a lower id, is better.
-struct Border {
-  int64_t weight = 1;
-  int32_t id = INT32_MAX;
-  bool keeps(int64_t w, int64_t i) const { return w > weight || (w == weight && i <= id); }
+// Of a thread: fresh pages for a large vocabulary would cost more than the draw.
+struct Scratch {
+  std::vector<float> adjusted, v, kept_v, scaled;
+  std::vector<int32_t> kept_ids;
+  std::vector<int64_t> sums, weights;
+  template <class T>
+  static T* at_least(std::vector<T>& room, int64_t n) {
+    if (static_cast<int64_t>(room.size()) < n) room.resize(n);
+    return room.data();
+  }
 };
 
-// 16 buckets for each power of two, rising with the weight. 0 < weight <= 2^40.
-constexpr int kBuckets = 41 * 16;
-int bucket(int64_t weight) {
-  const int power = 63 - __builtin_clzll(static_cast<unsigned long long>(weight));
-  return power * 16 + static_cast<int>(power >= 4 ? (weight >> (power - 4)) & 15 : (weight << (4 - power)) & 15);
+int64_t total_of(const int64_t* sums, int64_t n) {
+  int64_t total = 0;
+  for (int64_t b = 0; b * kSamplingBlock < n; ++b) total += sums[b];
+  return total;
 }
 
-// Moves the border up to the token with which the best ones' sum reaches `goal`; each token counts its weight, or 1. All is
-// kept where the sum stays below. A histogram finds the bucket of the border, and only that bucket is sorted.
-void raise(Border& border, const int64_t* weights, int64_t n, int64_t goal, bool count) {
-  int64_t sums[kBuckets] = {};
-  for (int64_t i = 0; i < n; ++i)
-    if (border.keeps(weights[i], i)) sums[bucket(weights[i])] += count ? 1 : weights[i];
-  int64_t above = 0;
-  int b = kBuckets - 1;
-  while (b >= 0 && above + sums[b] < goal) above += sums[b--];
-  if (b < 0) return;
-  std::vector<Border> inside;
-  for (int64_t i = 0; i < n; ++i)
-    if (border.keeps(weights[i], i) && bucket(weights[i]) == b) inside.push_back({weights[i], static_cast<int32_t>(i)});
-  std::stable_sort(inside.begin(), inside.end(), [](const Border& x, const Border& y) { return x.weight > y.weight; });
-  for (const Border& x : inside) {
-    border = x;
-    above += count ? 1 : x.weight;
-    if (above >= goal) return;
+// uniform x total, rounded down: exact in 128 bits. A cumulated weight exceeds it at a token that has weight.
+int64_t target_of(float uniform, int64_t total) {
+  return static_cast<int64_t>(
+      (static_cast<unsigned __int128>(total) * static_cast<uint64_t>(static_cast<double>(uniform) * 0x1p53)) >> 53);
+}
+
+struct Row {
+  const float* x;
+  int64_t n;
+  float maximum, inverse_temperature;
+};
+struct Drawn {
+  int32_t id;
+  int64_t total;
+};
+
+// Among those with v >= least: v itself is needed in the block of the draw only.
+Drawn draw_plain(const Row& row, float least, float uniform, Scratch& scratch) {
+  const auto weigh = FATHOM_PICK3(sampling_weigh);
+  int64_t* sums = scratch.at_least(scratch.sums, row.n / kSamplingBlock + 1);
+  weigh(row.x, row.n, row.maximum, row.inverse_temperature, least, nullptr, sums);
+  const int64_t total = total_of(sums, row.n), target = target_of(uniform, total);
+  int64_t cumulated = 0, block = 0;
+  while (cumulated + sums[block] <= target) cumulated += sums[block++];
+  float v[kSamplingBlock];
+  int64_t i = block * kSamplingBlock, sum;
+  weigh(row.x + i, std::min(kSamplingBlock, row.n - i), row.maximum, row.inverse_temperature, least, v, &sum);
+  for (const float* w = v;; ++w, ++i)
+    if (cumulated += *w >= least ? static_cast<int64_t>(*w) : 0; cumulated > target) break;
+  return {static_cast<int32_t>(i), total};
+}
+
+// What typical p cuts gets the weight 0.
+SamplingTokens cut_to_typical(const SamplingTokens& tokens, const SamplingBorder& border, const Row& row, float typical_p,
+                              Scratch& scratch) {
+  float* v = scratch.at_least(scratch.kept_v, tokens.n + kSamplingRoom);
+  const SamplingTokens kept = kept_tokens(tokens, border, v, scratch.at_least(scratch.kept_ids, tokens.n + kSamplingRoom));
+  int64_t* weights = scratch.at_least(scratch.weights, kept.n);
+  float* scaled = scratch.at_least(scratch.scaled, kept.n);
+  for (int64_t i = 0; i < kept.n; ++i) {
+    weights[i] = static_cast<int64_t>(kept.v[i]);
+    scaled[i] = (row.x[kept.id(i)] - row.maximum) * row.inverse_temperature;
   }
+  keep_typical(weights, scaled, kept.n, typical_p);
+  for (int64_t i = 0; i < kept.n; ++i)
+    if (weights[i] == 0) v[i] = 0;
+  return kept;
 }
 
-int64_t kept_weight(const Border& border, const int64_t* weights, int64_t n) {
-  int64_t sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += border.keeps(weights[i], i) ? weights[i] : 0;
-  return sum;
-}
-
-int32_t arg_max(const float* x, int64_t n, float maximum) {
-  for (int64_t i = 0; i < n; ++i)
-    if (x[i] == maximum) return static_cast<int32_t>(i);
-  return -1;
+// With top k, top p or typical p: each works on what the one before it left.
+Drawn draw_ranked(const Row& row, const SamplingParams& params, float least, float uniform, Scratch& scratch) {
+  float* v = scratch.at_least(scratch.v, row.n);
+  int64_t* sums = scratch.at_least(scratch.sums, row.n / kSamplingBlock + 1);
+  FATHOM_PICK3(sampling_weigh)(row.x, row.n, row.maximum, row.inverse_temperature, 1.f, v, sums);
+  SamplingTokens tokens{v, nullptr, row.n};
+  int64_t whole = total_of(sums, row.n);
+  if (params.top_k > 0 && params.top_k < row.n)
+    if (const auto border = find_border(tokens, params.top_k, true, whole)) {
+      tokens = kept_tokens(tokens, *border, scratch.at_least(scratch.kept_v, row.n + kSamplingRoom),
+                           scratch.at_least(scratch.kept_ids, row.n + kSamplingRoom));
+      kept_sums(tokens, {}, sums);
+      whole = total_of(sums, tokens.n);
+    }
+  SamplingBorder border;
+  if (params.top_p < 1)
+    border =
+        find_border(tokens, std::max<int64_t>(1, static_cast<int64_t>(std::ceil(params.top_p * static_cast<double>(whole)))),
+                    false, whole)
+            .value_or(border);
+  if (least > border.low) border = {least, least};
+  if (params.typical_p < 1) {
+    tokens = cut_to_typical(tokens, border, row, params.typical_p, scratch);
+    border = {};
+  }
+  kept_sums(tokens, border, sums);
+  const int64_t total = total_of(sums, tokens.n), target = target_of(uniform, total);
+  int64_t cumulated = 0, block = 0;
+  while (cumulated + sums[block] <= target) cumulated += sums[block++];
+  for (int64_t i = block * kSamplingBlock;; ++i)
+    if (cumulated += border.keeps(tokens.v[i], i) ? static_cast<int64_t>(tokens.v[i]) : 0; cumulated > target)
+      return {tokens.id(i), total};
 }
 
 }  // namespace
@@ -79,74 +133,34 @@ SampledToken sample_token(std::span<const float> logits, int64_t num_valid, cons
     fail("sampling",
          "a row of logits has no finite log-sum-exp (" + std::to_string(lse) + "); the model's weights or inputs are broken");
 
+  static thread_local Scratch scratch;
   const bool adjusted = params.adjusts_logits();
-  const float* x = raw;
+  Row row{raw, num_valid, 0, 0};
   if (adjusted) {
-    static thread_local std::vector<float> buffer;
-    if (static_cast<int64_t>(buffer.size()) < num_valid) buffer.resize(num_valid);
-    adjust_logits(logits, num_valid, params, history, buffer.data());
-    x = buffer.data();
+    float* x = scratch.at_least(scratch.adjusted, num_valid);
+    adjust_logits(logits, num_valid, params, history, x);
+    row.x = x;
   }
-  const float maximum = row_max(x, num_valid);
-  if (!std::isfinite(maximum))
+  row.maximum = row_max(row.x, num_valid);
+  if (!std::isfinite(row.maximum))
     fail("sampling", "bias and penalties take the logits beyond what a number holds; give smaller ones");
 
-  SampledToken token;
   if (params.temperature == 0) {
-    token.id = arg_max(x, num_valid, maximum);
-    token.logp = raw[token.id] - lse;
-    token.sampling_logp = 0;
-    return token;
+    const auto best = static_cast<int32_t>(FATHOM_PICK3(sampling_first)(row.x, num_valid, row.maximum));
+    return {best, raw[best] - lse, 0};
   }
-  const float inverse_temperature = std::min(1.f / params.temperature, 1e30f);  // finite also for a denormal temperature
-  static thread_local std::vector<int64_t> room;  // fresh pages for a large vocabulary would cost more than the draw
-  if (static_cast<int64_t>(room.size()) < num_valid) room.resize(num_valid);
-  int64_t* weights = room.data();
-  const int64_t n = num_valid, whole = FATHOM_PICK3(sampling_weights)(x, n, maximum, inverse_temperature, weights);
-
-  const bool truncated = (params.top_k > 0 && params.top_k < n) || params.top_p < 1 || params.min_p > 0 || params.typical_p < 1;
-  Border border;  // nothing is cut but what has no weight
-  int64_t total = whole;
-  if (params.top_k > 0 && params.top_k < n) {
-    raise(border, weights, n, params.top_k, true);
-    if (params.top_p < 1) total = kept_weight(border, weights, n);
-  }
-  if (params.top_p < 1)
-    raise(border, weights, n, std::max<int64_t>(1, static_cast<int64_t>(std::ceil(params.top_p * static_cast<double>(total)))),
-          false);
-  if (params.min_p > 0) {
-    const int64_t least = static_cast<int64_t>(std::ceil(static_cast<double>(params.min_p) * kOne));
-    if (least > border.weight) border = {least, INT32_MAX};
-  }
-  if (truncated) {
-    for (int64_t i = 0; i < n; ++i) weights[i] = border.keeps(weights[i], i) ? weights[i] : 0;
-    if (params.typical_p < 1) {
-      static thread_local std::vector<float> scaled;
-      if (static_cast<int64_t>(scaled.size()) < n) scaled.resize(n);
-      for (int64_t i = 0; i < n; ++i) scaled[i] = (x[i] - maximum) * inverse_temperature;
-      keep_typical(weights, scaled.data(), n, params.typical_p);
-    }
-    total = FATHOM_PICK3(sum_weights)(weights, n);
-  }
-
-  // uniform x total, rounded down: exact in 128 bits. A cumulated weight exceeds it at a token that has weight.
-  const auto target = static_cast<int64_t>(
-      (static_cast<unsigned __int128>(total) * static_cast<uint64_t>(static_cast<double>(uniform) * 0x1p53)) >> 53);
-  const auto sum = FATHOM_PICK3(sum_weights);
-  int64_t cumulated = 0, i = 0;
-  for (; i + kBlock < n; i += kBlock) {
-    const int64_t block = sum(weights + i, kBlock);
-    if (cumulated + block > target) break;
-    cumulated += block;
-  }
-  while ((cumulated += weights[i]) <= target) ++i;
-  token.id = static_cast<int32_t>(i);
-  token.logp = raw[token.id] - lse;
-  if (!truncated && !adjusted && params.temperature == 1) {
+  row.inverse_temperature = std::min(1.f / params.temperature, 1e30f);  // finite also for a denormal temperature
+  const float least =
+      params.min_p > 0 ? float_at_least(static_cast<int64_t>(std::ceil(static_cast<double>(params.min_p) * kOne))) : 1.f;
+  const bool ranked = (params.top_k > 0 && params.top_k < num_valid) || params.top_p < 1 || params.typical_p < 1;
+  const Drawn drawn = ranked ? draw_ranked(row, params, least, uniform, scratch) : draw_plain(row, least, uniform, scratch);
+  SampledToken token{drawn.id, raw[drawn.id] - lse, 0};
+  if (!ranked && params.min_p == 0 && !adjusted && params.temperature == 1) {
     token.sampling_logp = token.logp;  // one and the same distribution
   } else {
-    const double log_total = FATHOM_PICK3(sampling_log)(static_cast<double>(total) * 0x1p-40);
-    token.sampling_logp = static_cast<float>(static_cast<double>(x[token.id] - maximum) * inverse_temperature - log_total);
+    const double log_total = FATHOM_PICK3(sampling_log)(static_cast<double>(drawn.total) / kOne);
+    token.sampling_logp =
+        static_cast<float>(static_cast<double>(row.x[drawn.id] - row.maximum) * row.inverse_temperature - log_total);
   }
   return token;
 }
@@ -158,8 +172,11 @@ std::vector<TokenLogp> top_log_probs(std::span<const float> logits, int64_t num_
   const auto better = [](const TokenLogp& a, const TokenLogp& b) {
     return a.logp > b.logp || (a.logp == b.logp && a.id < b.id);
   };
+  const auto next = FATHOM_PICK3(sampling_first);
   for (int32_t i = 0; i < num_valid; ++i) {
     if (static_cast<int64_t>(top.size()) == n) {
+      i += static_cast<int32_t>(next(logits.data() + i, num_valid - i, top.front().logp));
+      if (i == num_valid) break;
       if (!(logits[i] > top.front().logp)) continue;
       std::pop_heap(top.begin(), top.end(), better);
       top.pop_back();

@@ -4,18 +4,19 @@
 
 namespace fathom {
 
+const std::vector<NamedSampling>& bench_samplings() {
+  static const std::vector<NamedSampling> all = {{"greedy", {0.f, 0, 1.f, 0.f}},
+                                                 {"plain", {1.f, 0, 1.f, 0.f}},
+                                                 {"top-p 0.95", {0.6f, 0, 0.95f, 0.f}},
+                                                 {"top-k 50", {1.f, 50, 1.f, 0.f}},
+                                                 {"min-p 0.05", {1.f, 0, 1.f, 0.05f}}};
+  return all;
+}
+
 std::vector<OpCase> sampling_cases() {
   std::vector<OpCase> cases;
-  const struct {
-    const char* name;
-    SamplingParams params;
-  } settings[] = {{"greedy", {0.f, 0, 1.f, 0.f}},
-                  {"plain", {1.f, 0, 1.f, 0.f}},
-                  {"top-p 0.95", {0.6f, 0, 0.95f, 0.f}},
-                  {"top-k 50", {1.f, 50, 1.f, 0.f}},
-                  {"min-p 0.05", {1.f, 0, 1.f, 0.05f}}};
   for (int64_t vocabulary : {4096, 16384, 129280})
-    for (const auto& s : settings)
+    for (const NamedSampling& s : bench_samplings())
       cases.push_back({case_shape("sample_token", {vocabulary}, s.name), 14.0 * static_cast<double>(vocabulary),
                        4.0 * static_cast<double>(vocabulary), [=] {
                          const Tensor logits = case_tensor({vocabulary}, DType::kF32, 1, 3.f);

@@ -1,27 +1,130 @@
 #include "ops/sampling/sampling_cpu.h"
 
+#include "backend/cpu/simd_int.h"
 #include "kernels/lanes.h"
 #include "kernels/vector_math.h"
 
 namespace fathom::FATHOM_RUNG {
+namespace {
 
-int64_t sampling_weights(const float* x, int64_t n, float maximum, float inverse_temperature, int64_t* weights) {
-  const F32 m = set1(maximum), k = set1(inverse_temperature), one = set1(0x1p40f);
-  for_lanes(n, [&](int64_t i, auto g) FATHOM_LANES_INLINE {
-    float t[16];
-    int64_t w[16];
-    store(t, exp((load(x + i, g) - m) * k) * one);
-    for (int j = 0; j < 16; ++j) w[j] = static_cast<int64_t>(t[j]);
-    const int64_t left = n - i;
-    __builtin_memcpy(weights + i, w, (left < kLanes ? left : kLanes) * sizeof(int64_t));
-  });
-  return sum_weights(weights, n);
+constexpr float kLowPart = 0x1p20f;
+// Sums of both parts stay below 2^31 for so many tokens: 1,024 in a lane.
+constexpr int64_t kSafe = 1024 * kLanes;
+
+// A weight as two whole numbers: high 2^20 + low, both at most 2^20.
+struct Parts {
+  I32 high, low;
+};
+FATHOM_INLINE Parts parts(F32 v) {
+  const I32 high = truncate(v * set1(1 / kLowPart));
+  return {high, truncate(fnma(to_float(high), set1(kLowPart), v))};
+}
+FATHOM_INLINE int64_t whole(I32 high, I32 low) { return (wide_sum(high) << 20) + wide_sum(low); }
+
+FATHOM_INLINE int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+
+FATHOM_INLINE F32 weigh(F32 x, F32 maximum, F32 k) { return exp((x - maximum) * k) * set1(0x1p40f); }
+
+}  // namespace
+
+void sampling_weigh(const float* x, int64_t n, float maximum, float inverse_temperature, float least, float* v, int64_t* sums) {
+  const F32 m = set1(maximum), k = set1(inverse_temperature), bound = set1(least);
+  for (int64_t begin = 0; begin < n; begin += kSamplingBlock) {
+    I32 high = set1_i32(0), low = high;
+    for_lanes(min_of(kSamplingBlock, n - begin), [&](int64_t i, auto g) FATHOM_LANES_INLINE {
+      const F32 w = weigh(load_or_none(x + begin + i, g), m, k);
+      if (v) store(v + begin + i, w, g);
+      const Parts p = parts(w);
+      high = add_at_least(high, w, bound, p.high);
+      low = add_at_least(low, w, bound, p.low);
+    });
+    sums[begin / kSamplingBlock] = whole(high, low);
+  }
 }
 
-int64_t sum_weights(const int64_t* weights, int64_t n) {
-  int64_t sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += weights[i];
-  return sum;
+void sampling_sums(const float* v, int64_t n, float least, int64_t* sums) {
+  const F32 bound = set1(least);
+  for (int64_t begin = 0; begin < n; begin += kSamplingBlock) {
+    I32 high = set1_i32(0), low = high;
+    for_lanes(min_of(kSamplingBlock, n - begin), [&](int64_t i, auto g) FATHOM_LANES_INLINE {
+      const F32 w = load(v + begin + i, g);
+      const Parts p = parts(w);
+      high = add_at_least(high, w, bound, p.high);
+      low = add_at_least(low, w, bound, p.low);
+    });
+    sums[begin / kSamplingBlock] = whole(high, low);
+  }
+}
+
+void sampling_pivots(const float* v, int64_t n, bool count, const float* pivots, int64_t* sums) {
+  F32 at[kSamplingPivots];
+  for (int j = 0; j < kSamplingPivots; ++j) at[j] = set1(pivots[j]), sums[j] = 0;
+  const I32 one = set1_i32(1);
+  for (int64_t begin = 0; begin < n; begin += kSafe) {
+    I32 high[kSamplingPivots], low[kSamplingPivots];
+    for (int j = 0; j < kSamplingPivots; ++j) high[j] = low[j] = set1_i32(0);
+    const int64_t size = min_of(kSafe, n - begin);
+    if (count) {
+      for_lanes(size, [&](int64_t i, auto g) FATHOM_LANES_INLINE {
+        const F32 w = load(v + begin + i, g);
+        for (int j = 0; j < kSamplingPivots; ++j) low[j] = add_at_least(low[j], w, at[j], one);
+      });
+    } else {
+      for_lanes(size, [&](int64_t i, auto g) FATHOM_LANES_INLINE {
+        const F32 w = load(v + begin + i, g);
+        const Parts p = parts(w);
+        for (int j = 0; j < kSamplingPivots; ++j) {
+          high[j] = add_at_least(high[j], w, at[j], p.high);
+          low[j] = add_at_least(low[j], w, at[j], p.low);
+        }
+      });
+    }
+    for (int j = 0; j < kSamplingPivots; ++j) sums[j] += whole(high[j], low[j]);
+  }
+}
+
+int64_t sampling_select(const float* v, const int32_t* indices, int32_t first, int64_t n, float low, float high, float* to_v,
+                        int32_t* to_indices) {
+  const F32 from = set1(low), to = set1(high);
+  int64_t count = 0;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const F32 w = load(v + i);
+    uint32_t bits = bits_at_least(w, from) & ~bits_at_least(w, to) & 0xffff;
+    if (bits == 0) continue;
+#if FATHOM_RUNG_LEVEL >= 2
+    const __m512i index = indices ? _mm512_loadu_si512(indices + i)
+                                  : _mm512_add_epi32(_mm512_set1_epi32(first + static_cast<int>(i)),
+                                                     _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    const auto mask = static_cast<__mmask16>(bits);
+    _mm512_storeu_ps(to_v + count, _mm512_maskz_compress_ps(mask, w.v));
+    _mm512_storeu_si512(to_indices + count, _mm512_maskz_compress_epi32(mask, index));
+    count += __builtin_popcount(bits);
+#else
+    for (; bits != 0; bits &= bits - 1) {
+      const int64_t at = i + __builtin_ctz(bits);
+      to_v[count] = v[at];
+      to_indices[count++] = indices ? indices[at] : first + static_cast<int32_t>(at);
+    }
+#endif
+  }
+  for (; i < n; ++i) {
+    const float w = v[i];
+    const int32_t index = indices ? indices[i] : first + static_cast<int32_t>(i);
+    if (!(w >= low && w < high)) continue;
+    to_v[count] = w;
+    to_indices[count++] = index;
+  }
+  return count;
+}
+
+int64_t sampling_first(const float* x, int64_t n, float least) {
+  const F32 bound = set1(least);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    if (const uint32_t bits = bits_at_least(load(x + i), bound)) return i + __builtin_ctz(bits);
+  while (i < n && !(x[i] >= least)) ++i;
+  return i;
 }
 
 double sampling_log(double x) { return log(x); }

@@ -1,9 +1,27 @@
 #pragma once
 #include "backend/cpu/isa.h"
 
-// Weight of each token as a whole number: floor(2^40 exp((x - maximum) inverse_temperature)); returns their sum. Sums of such
-// weights are exact, so that nothing depends on the order in which they are taken.
-FATHOM_DECLARE_RUNGS3(int64_t sampling_weights(const float* x, int64_t n, float maximum, float inverse_temperature,
-                                               int64_t* weights))
-FATHOM_DECLARE_RUNGS3(int64_t sum_weights(const int64_t* weights, int64_t n))
+namespace fathom {
+// Tokens whose weights are summed at once; what lies in one is walked.
+constexpr int64_t kSamplingBlock = 512;
+constexpr int kSamplingPivots = 8;
+constexpr int64_t kSamplingRoom = 16;  // elements that sampling_select may write beyond what it returns
+}  // namespace fathom
+
+// A token's weight is floor(v), v = 2^40 exp((x - maximum) inverse_temperature), a float: 0 <= v <= 2^40. Sums of weights are
+// exact, so that nothing depends on the order in which they are taken.
+
+// v [n] of x [n], unless null, and sums [ceil(n / kSamplingBlock)]: the weight of those of each block with v >= least.
+FATHOM_DECLARE_RUNGS3(void sampling_weigh(const float* x, int64_t n, float maximum, float inverse_temperature, float least,
+                                          float* v, int64_t* sums))
+// The same sums of v [n].
+FATHOM_DECLARE_RUNGS3(void sampling_sums(const float* v, int64_t n, float least, int64_t* sums))
+// sums[j]: the weight, or with `count` the number, of those of v [n] that are at least pivots[j], a whole number from 1.
+FATHOM_DECLARE_RUNGS3(void sampling_pivots(const float* v, int64_t n, bool count, const float* pivots, int64_t* sums))
+// Those of v [n] with low <= v < high, in order, and their indices (null: first, first + 1, …); returns their number. Room for
+// n + kSamplingRoom in both, which may be v and indices themselves.
+FATHOM_DECLARE_RUNGS3(int64_t sampling_select(const float* v, const int32_t* indices, int32_t first, int64_t n, float low,
+                                              float high, float* to_v, int32_t* to_indices))
+// The index of the first of x [n] that is at least `least`; n where none is.
+FATHOM_DECLARE_RUNGS3(int64_t sampling_first(const float* x, int64_t n, float least))
 FATHOM_DECLARE_RUNGS3(double sampling_log(double x))

@@ -8,6 +8,9 @@
 #include "base/error.h"
 #include "kernels/log_sum_exp.h"
 #include "kernels/op_testing.h"
+#include "kernels/rungs.h"
+#include "ops/sampling/border.h"
+#include "ops/sampling/sampling_cpu.h"
 #include "ops/sampling/sampling_ref.h"
 
 namespace fathom {
@@ -306,6 +309,116 @@ TEST(Sampling, TopLogProbs) {
       }
     }
   }
+}
+
+// What sample_token says it does, by a sort of the vocabulary: the same token and the same total, exactly.
+SampledToken by_sorting(const std::vector<float>& x, const SamplingParams& params, float uniform) {
+  const int64_t n = static_cast<int64_t>(x.size());
+  const float maximum = row_max(x.data(), n), k = std::min(1.f / params.temperature, 1e30f);
+  std::vector<float> v(n);
+  std::vector<int64_t> sums(n / kSamplingBlock + 1), weights(n);
+  FATHOM_PICK3(sampling_weigh)(x.data(), n, maximum, k, 1.f, v.data(), sums.data());
+  for (int64_t i = 0; i < n; ++i) weights[i] = static_cast<int64_t>(v[i]);
+  std::vector<int64_t> order(n);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return weights[a] > weights[b]; });
+  const auto keep_first = [&](int64_t count) {
+    for (int64_t j = count; j < n; ++j) weights[order[j]] = 0;
+  };
+  if (params.top_k > 0) keep_first(params.top_k);
+  if (params.top_p < 1) {
+    const int64_t total = std::accumulate(weights.begin(), weights.end(), int64_t{0});
+    const auto goal = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(params.top_p * static_cast<double>(total))));
+    int64_t sum = 0, count = 0;
+    while (count < n && sum < goal) sum += weights[order[count++]];
+    keep_first(count);
+  }
+  if (params.min_p > 0)
+    for (int64_t& w : weights)
+      if (w < static_cast<int64_t>(std::ceil(static_cast<double>(params.min_p) * 0x1p40))) w = 0;
+  const int64_t total = std::accumulate(weights.begin(), weights.end(), int64_t{0});
+  const auto target = static_cast<int64_t>(
+      (static_cast<unsigned __int128>(total) * static_cast<uint64_t>(static_cast<double>(uniform) * 0x1p53)) >> 53);
+  int64_t cumulated = 0, i = 0;
+  while ((cumulated += weights[i]) <= target) ++i;
+  const float log_total = static_cast<float>(std::log(static_cast<double>(total) * 0x1p-40));
+  return {static_cast<int32_t>(i), x[i] - row_log_sum_exp(x.data(), n), (x[i] - maximum) * k - log_total};
+}
+
+// Rows with all kinds of ties and tails: flat, few values, peaks, weights below 1, only one that is finite.
+TEST(Sampling, SelectionIsThatOfASort) {
+  Rng rng(23, RngStream::kTest);
+  int64_t draws = 0;
+  for (int round = 0; round < 400; ++round) {
+    const int64_t sizes[] = {1, 15, 64, 100, 511, 512, 513, 1024, 1500, 5000, 20001};
+    const int64_t n = sizes[rng.next_below(11)];
+    const uint64_t kind = rng.next_below(7);
+    const float scales[] = {0.f, 0.01f, 0.3f, 1.f, 3.f, 8.f, 20.f};
+    auto x = some_logits(n, static_cast<uint64_t>(round), scales[kind]);
+    if (rng.next_below(3) == 0)
+      for (float& value : x) value = std::round(value * 2) / 2;  // ties
+    if (rng.next_below(4) == 0) x[rng.next_below(x.size())] += 15;
+    if (rng.next_below(6) == 0)
+      for (float& value : x) value -= rng.next_below(2) == 0 ? 26.5f : 0.f;  // weights of 1 and little more
+    if (rng.next_below(8) == 0)
+      for (size_t i = 0; i + 1 < x.size(); ++i) x[i] = -kInfinity;
+    SamplingParams params;
+    const float temperatures[] = {0.2f, 0.7f, 1.f, 1.f, 4.f};
+    params.temperature = temperatures[rng.next_below(5)];
+    if (rng.next_below(2) == 0) params.top_k = 1 + static_cast<int32_t>(rng.next_below(rng.next_below(2) == 0 ? 60 : n + 10));
+    const float top_ps[] = {0.f, 1e-6f, 0.3f, 0.5f, 0.9f, 0.95f, 0.999f, 0.9999999f};
+    if (rng.next_below(2) == 0) params.top_p = top_ps[rng.next_below(8)];
+    const float min_ps[] = {1e-12f, 1e-7f, 0.01f, 0.05f, 0.5f, 1.f};
+    if (rng.next_below(3) == 0) params.min_p = min_ps[rng.next_below(6)];
+    for (const float u : {0.f, rng.next_float(), rng.next_float(), rng.next_float(), 0.99999994f}) {
+      const SampledToken got = draw(x, params, u), want = by_sorting(x, params, u);
+      ASSERT_EQ(got.id, want.id) << "round " << round << ", " << n << " tokens, u " << u;
+      ASSERT_EQ(got.logp, want.logp);
+      if (got.sampling_logp != got.logp) {  // else it is the trainer's bits, which may differ in the last place
+        ASSERT_NEAR(got.sampling_logp, want.sampling_logp, 1e-6 + 1e-6 * std::fabs(want.sampling_logp)) << "the total";
+      }
+      ++draws;
+    }
+  }
+  EXPECT_EQ(draws, 2000);
+}
+
+TEST(Sampling, TheBorderIsThatOfASort) {
+  for (const int64_t n : {1, 40, 700, 3000})
+    for (const float scale : {0.f, 0.1f, 2.f, 9.f}) {
+      auto x = some_logits(n, static_cast<uint64_t>(n), scale);
+      for (size_t i = 0; i + 3 < x.size(); i += 3) x[i + 3] = x[i];  // ties
+      std::vector<float> v(n);
+      std::vector<int64_t> sums(n / kSamplingBlock + 1);
+      FATHOM_PICK3(sampling_weigh)(x.data(), n, row_max(x.data(), n), 1.f, 1.f, v.data(), sums.data());
+      std::vector<int64_t> order(n);
+      std::iota(order.begin(), order.end(), 0);
+      std::stable_sort(order.begin(), order.end(),
+                       [&](int64_t a, int64_t b) { return static_cast<int64_t>(v[a]) > static_cast<int64_t>(v[b]); });
+      const int64_t whole = std::accumulate(sums.begin(), sums.end(), int64_t{0});
+      int64_t sum = 0, has_weight = 0;
+      for (int64_t rank = 0; rank < n; ++rank) {
+        const auto weight = static_cast<int64_t>(v[order[rank]]);
+        if (weight == 0) break;
+        sum += weight, ++has_weight;
+        if (rank > 100 && rank % 97 != 0) continue;
+        for (const bool count : {false, true}) {
+          const auto border = find_border({v.data(), nullptr, n}, count ? rank + 1 : sum, count, whole);
+          ASSERT_TRUE(border) << n << " " << rank;
+          EXPECT_EQ(border->last, order[rank]) << n << " " << rank;
+          EXPECT_EQ(static_cast<int64_t>(border->low), weight);
+          std::vector<float> kept_v(n + kSamplingRoom);
+          std::vector<int32_t> kept_ids(n + kSamplingRoom);
+          const SamplingTokens kept = kept_tokens({v.data(), nullptr, n}, *border, kept_v.data(), kept_ids.data());
+          ASSERT_EQ(kept.n, rank + 1);
+          EXPECT_TRUE(std::is_sorted(kept.ids, kept.ids + kept.n));
+          kept_sums({v.data(), nullptr, n}, *border, sums.data());
+          EXPECT_EQ(std::accumulate(sums.begin(), sums.begin() + (n + kSamplingBlock - 1) / kSamplingBlock, int64_t{0}), sum);
+        }
+      }
+      EXPECT_FALSE(find_border({v.data(), nullptr, n}, has_weight + 1, true, whole));
+      EXPECT_FALSE(find_border({v.data(), nullptr, n}, whole + 1, false, whole));
+    }
 }
 
 TEST(Sampling, SameOnEveryRung) {
