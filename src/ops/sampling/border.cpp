@@ -12,6 +12,7 @@
 namespace fathom {
 namespace {
 
+constexpr int64_t kLarge = 4096;    // tokens of which a sample is taken first
 constexpr int64_t kFew = 64;        // candidates that are sorted
 constexpr float kBeyond = 0x1p41f;  // above every v
 
@@ -22,6 +23,43 @@ struct Candidate {
 
 SamplingBorder border_at(const Candidate& worst) {
   return {float_at_least(worst.weight), float_at_least(worst.weight + 1), worst.i};
+}
+
+// Whole numbers from low to high, each the same number of times the one before.
+void spread_pivots(float low, float high, float* pivots) {
+  const double ratio = std::pow(static_cast<double>(high) / static_cast<double>(low), 1.0 / kSamplingPivots);
+  double at = low;
+  for (int j = 0; j < kSamplingPivots; ++j, at *= ratio)
+    pivots[j] = std::min(high, float_at_least(static_cast<int64_t>(std::ceil(at))));
+}
+
+// Less than every other time, by a sample.
+bool rarely_reaches(const float* v, int64_t n, float low) {
+  constexpr int64_t kSample = 128;
+  int64_t reaches = 0;
+  for (int64_t i = 0; i < kSample; ++i) reaches += v[i * n / kSample] >= low;
+  return reaches < kSample / 2;
+}
+
+// low, and two between which the border lies probably, by a sample of the tokens.
+void guess_pivots(const float* v, int64_t n, int64_t goal, bool count, int64_t whole, float low, float high, float* pivots) {
+  constexpr int64_t kSample = 256, kError = 24;  // of the border's place in the sample: three standard deviations, at most
+  float sample[kSample];
+  for (int64_t i = 0; i < kSample; ++i) sample[i] = v[i * n / kSample];
+  std::sort(sample, sample + kSample, [](float a, float b) { return a > b; });
+  int64_t place = 0;
+  if (count) {
+    place = goal * kSample / n;
+  } else {
+    double sum = 0, all = 0;
+    for (const float x : sample) all += x;
+    const double part = all * static_cast<double>(goal) / static_cast<double>(whole);
+    while (place < kSample && (sum += sample[place]) < part) ++place;
+  }
+  const auto pivot = [&](float x) { return std::clamp(float_at_least(static_cast<int64_t>(x)), low, high); };
+  pivots[0] = low;
+  pivots[1] = place + kError < kSample ? pivot(sample[place + kError]) : low;
+  pivots[2] = place >= kError ? pivot(sample[place - kError]) : high;
 }
 
 }  // namespace
@@ -45,26 +83,30 @@ std::optional<SamplingBorder> find_border(const SamplingTokens& tokens, int64_t 
   const float* v = tokens.v;
   const int32_t* indices = nullptr;
   int64_t n = tokens.n, above = 0;
+  const auto keep = [&] {
+    n = FATHOM_PICK3(sampling_select)(v, indices, 0, n, low, high, room_v.data(), room_i.data());
+    v = room_v.data();
+    indices = room_i.data();
+  };
+  if (!count && n >= kLarge && rarely_reaches(v, n, low)) keep();
   for (bool first = true;; first = false) {
     const bool one_weight = high <= float_at_least(static_cast<int64_t>(low) + 1);
     if (!first && (n <= kFew || one_weight)) break;
     float pivots[kSamplingPivots];
-    const double ratio = std::pow(static_cast<double>(high) / static_cast<double>(low), 1.0 / kSamplingPivots);
-    double at = low;
-    for (float& pivot : pivots) {
-      pivot = std::min(high, float_at_least(static_cast<int64_t>(std::ceil(at))));
-      at *= ratio;
-    }
+    const bool few = first && n >= kLarge;
+    if (few)
+      guess_pivots(v, n, goal, count, whole, low, high, pivots);
+    else
+      spread_pivots(low, high, pivots);
+    const int num_pivots = few ? kSamplingFewPivots : kSamplingPivots;
     int64_t sums[kSamplingPivots];
-    FATHOM_PICK3(sampling_pivots)(v, n, count, pivots, sums);
+    FATHOM_PICK3(sampling_pivots)(v, n, count, few, pivots, sums);
     if (above + sums[0] < goal) return std::nullopt;  // in the first round, or never
-    int j = kSamplingPivots - 1;
+    int j = num_pivots - 1;
     while (above + sums[j] < goal) --j;
     low = pivots[j];
-    if (j + 1 < kSamplingPivots) high = pivots[j + 1], above += sums[j + 1];
-    n = FATHOM_PICK3(sampling_select)(v, indices, 0, n, low, high, room_v.data(), room_i.data());
-    v = room_v.data();
-    indices = room_i.data();
+    if (j + 1 < num_pivots) high = pivots[j + 1], above += sums[j + 1];
+    keep();
   }
   if (high <= float_at_least(static_cast<int64_t>(low) + 1)) {  // all alike: the lower ids
     const auto weight = static_cast<int64_t>(v[0]), each = count ? 1 : weight;

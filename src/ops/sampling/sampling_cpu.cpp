@@ -56,31 +56,43 @@ void sampling_sums(const float* v, int64_t n, float least, int64_t* sums) {
   }
 }
 
-void sampling_pivots(const float* v, int64_t n, bool count, const float* pivots, int64_t* sums) {
-  F32 at[kSamplingPivots];
-  for (int j = 0; j < kSamplingPivots; ++j) at[j] = set1(pivots[j]), sums[j] = 0;
+namespace {
+
+template <int kPivots>
+FATHOM_INLINE void pivot_sums(const float* v, int64_t n, bool count, const float* pivots, int64_t* sums) {
+  F32 at[kPivots];
+  for (int j = 0; j < kPivots; ++j) at[j] = set1(pivots[j]), sums[j] = 0;
   const I32 one = set1_i32(1);
   for (int64_t begin = 0; begin < n; begin += kSafe) {
-    I32 high[kSamplingPivots], low[kSamplingPivots];
-    for (int j = 0; j < kSamplingPivots; ++j) high[j] = low[j] = set1_i32(0);
+    I32 high[kPivots], low[kPivots];
+    for (int j = 0; j < kPivots; ++j) high[j] = low[j] = set1_i32(0);
     const int64_t size = min_of(kSafe, n - begin);
     if (count) {
       for_lanes(size, [&](int64_t i, auto g) FATHOM_LANES_INLINE {
         const F32 w = load(v + begin + i, g);
-        for (int j = 0; j < kSamplingPivots; ++j) low[j] = add_at_least(low[j], w, at[j], one);
+        for (int j = 0; j < kPivots; ++j) low[j] = add_at_least(low[j], w, at[j], one);
       });
     } else {
       for_lanes(size, [&](int64_t i, auto g) FATHOM_LANES_INLINE {
         const F32 w = load(v + begin + i, g);
         const Parts p = parts(w);
-        for (int j = 0; j < kSamplingPivots; ++j) {
+        for (int j = 0; j < kPivots; ++j) {
           high[j] = add_at_least(high[j], w, at[j], p.high);
           low[j] = add_at_least(low[j], w, at[j], p.low);
         }
       });
     }
-    for (int j = 0; j < kSamplingPivots; ++j) sums[j] += whole(high[j], low[j]);
+    for (int j = 0; j < kPivots; ++j) sums[j] += whole(high[j], low[j]);
   }
+}
+
+}  // namespace
+
+void sampling_pivots(const float* v, int64_t n, bool count, bool few, const float* pivots, int64_t* sums) {
+  if (few)
+    pivot_sums<kSamplingFewPivots>(v, n, count, pivots, sums);
+  else
+    pivot_sums<kSamplingPivots>(v, n, count, pivots, sums);
 }
 
 int64_t sampling_select(const float* v, const int32_t* indices, int32_t first, int64_t n, float low, float high, float* to_v,

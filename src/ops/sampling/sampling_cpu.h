@@ -4,7 +4,7 @@
 namespace fathom {
 // Tokens whose weights are summed at once; what lies in one is walked.
 constexpr int64_t kSamplingBlock = 512;
-constexpr int kSamplingPivots = 8;
+constexpr int kSamplingPivots = 8, kSamplingFewPivots = 3;
 constexpr int64_t kSamplingRoom = 16;  // elements that sampling_select may write beyond what it returns
 }  // namespace fathom
 
@@ -16,8 +16,9 @@ FATHOM_DECLARE_RUNGS3(void sampling_weigh(const float* x, int64_t n, float maxim
                                           float* v, int64_t* sums))
 // The same sums of v [n].
 FATHOM_DECLARE_RUNGS3(void sampling_sums(const float* v, int64_t n, float least, int64_t* sums))
-// sums[j]: the weight, or with `count` the number, of those of v [n] that are at least pivots[j], a whole number from 1.
-FATHOM_DECLARE_RUNGS3(void sampling_pivots(const float* v, int64_t n, bool count, const float* pivots, int64_t* sums))
+// sums[j]: the weight, or with `count` the number, of those of v [n] that are at least pivots[j], a whole number from 1. j is
+// below kSamplingPivots, or with `few` below kSamplingFewPivots.
+FATHOM_DECLARE_RUNGS3(void sampling_pivots(const float* v, int64_t n, bool count, bool few, const float* pivots, int64_t* sums))
 // Those of v [n] with low <= v < high, in order, and their indices (null: first, first + 1, …); returns their number. Room for
 // n + kSamplingRoom in both, which may be v and indices themselves.
 FATHOM_DECLARE_RUNGS3(int64_t sampling_select(const float* v, const int32_t* indices, int32_t first, int64_t n, float low,

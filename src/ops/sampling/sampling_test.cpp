@@ -384,7 +384,7 @@ TEST(Sampling, SelectionIsThatOfASort) {
 }
 
 TEST(Sampling, TheBorderIsThatOfASort) {
-  for (const int64_t n : {1, 40, 700, 3000})
+  for (const int64_t n : {1, 40, 700, 3000, 6000})
     for (const float scale : {0.f, 0.1f, 2.f, 9.f}) {
       auto x = some_logits(n, static_cast<uint64_t>(n), scale);
       for (size_t i = 0; i + 3 < x.size(); i += 3) x[i + 3] = x[i];  // ties
