@@ -350,12 +350,8 @@ std::shared_ptr<void> MappedFile::lend(const std::byte* begin, int64_t bytes) {
   constexpr int64_t kWorthwhile = 256 << 10;  // less is not worth a system call
   if (bytes < kWorthwhile) return shared_from_this();
   CHECK(begin >= data_ && bytes <= size_ - (begin - data_));
-  const int64_t page = ::sysconf(_SC_PAGESIZE);
-  const int64_t first = (begin - data_ + page - 1) / page * page, last = (begin - data_ + bytes) / page * page;
-  return {const_cast<std::byte*>(begin), [self = shared_from_this(), first, last](void*) {
-            if (last > first)
-              ::madvise(const_cast<std::byte*>(self->data_) + first, static_cast<size_t>(last - first), MADV_DONTNEED);
-          }};
+  return {const_cast<std::byte*>(begin),
+          [self = shared_from_this(), begin, bytes](void*) { give_back_file_pages(begin, bytes); }};
 }
 MappedFile::~MappedFile() {
   guard_.reset();

@@ -1,6 +1,7 @@
 #include "base/mapping_guard.h"
 
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -59,6 +60,18 @@ MappingGuard::MappingGuard(const std::byte* data, int64_t bytes, const char* pat
 
 MappingGuard::~MappingGuard() {
   if (slot_ >= 0) slots[slot_].begin.store(nullptr, std::memory_order_release);
+}
+
+void give_back_file_pages(const std::byte* data, int64_t bytes) {
+  std::lock_guard lock(slots_mutex);  // the mapping stays while its slot is held
+  for (const Slot& slot : slots) {
+    const std::byte* const begin = slot.begin.load(std::memory_order_relaxed);
+    if (!begin || data < begin || data + bytes > begin + slot.bytes.load(std::memory_order_relaxed)) continue;
+    const int64_t page = ::sysconf(_SC_PAGESIZE);  // mappings begin at one
+    const int64_t first = (data - begin + page - 1) / page * page, last = (data - begin + bytes) / page * page;
+    if (last > first) ::madvise(const_cast<std::byte*>(begin) + first, static_cast<size_t>(last - first), MADV_DONTNEED);
+    return;
+  }
 }
 
 }  // namespace fathom

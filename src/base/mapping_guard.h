@@ -20,4 +20,8 @@ class MappingGuard {
   int slot_ = -1;
 };
 
+// Bytes that were read for the last time for now: the whole pages among them leave memory if a guarded file is mapped there,
+// and come again when they are read. Anything else is left alone.
+void give_back_file_pages(const std::byte* data, int64_t bytes);
+
 }  // namespace fathom

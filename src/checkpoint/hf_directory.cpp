@@ -28,8 +28,6 @@ bool ends_with(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
-constexpr char kTokenTable[] = "model.embed_tokens.weight";
-
 // "'a', 'b' and 5 more"
 std::string some_of(const std::vector<std::string>& names) {
   std::string text;
@@ -262,11 +260,7 @@ Decoder load_model(const ModelFiles& files, const Numerics& numerics, bool train
       write_cache(writer, path, identity);
     }
   }
-  if (!training) {
-    model->drop_values_after_prepack();
-    // A tied head was packed from the whole table: its pages go back with this view, and come again row by row.
-    if (!files.is_gguf()) files.tensors().tensors().at(kTokenTable).tensor();
-  }
+  if (!training) model->drop_values_after_prepack();
   if (times) *times = {now_seconds() - start, now_seconds() - packing};
   return std::move(*model);
 }

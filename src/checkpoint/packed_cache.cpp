@@ -16,7 +16,7 @@ namespace fathom {
 namespace {
 
 constexpr char kMagic[8] = {'F', 'A', 'T', 'H', 'O', 'M', 'P', 'K'};
-constexpr uint32_t kVersion = 1;  // of the file and of every layout in kernels/matmul/block_format.h
+constexpr uint32_t kVersion = 2;  // of the file and of every layout in kernels/matmul/block_format.h
 constexpr int64_t kPreamble = 24, kPage = 4096, kAlign = 128, kMaxHeader = int64_t{1} << 28;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }

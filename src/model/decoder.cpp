@@ -5,6 +5,7 @@
 
 #include "backend/cpu/isa.h"
 #include "base/error.h"
+#include "base/mapping_guard.h"
 #include "base/rng.h"
 #include "base/thread_pool.h"
 #include "model/decoder_impl.h"
@@ -162,14 +163,18 @@ void Decoder::prepack(PackedStore* store) {
     table.value = table.stored[0].values;
     table.stored.clear();
   }
+  // The largest first, so that its source is gone before the others' copies are there. The head is not quantised here: its
+  // file's format, else plain; and its activations are not.
+  const PackOptions plain = {packing.compute, packing.mla, WeightFormat::kPlain, Activations::k16Bit, store};
+  if (impl_->head) {
+    impl_->head->prepack(plain);
+  } else {
+    impl_->packed_tied_head = pack_parts(table, 0, 1, plain);
+    const Tensor& values = table.value.defined() ? table.value : table.stored[0].values;
+    give_back_file_pages(values.raw(), values.bytes());  // they come again row by row
+  }
   for (auto& block : impl_->blocks) block->prepack(packing);
   if (impl_->mtp) impl_->mtp->prepack(packing);
-  // The head is not quantised here: its file's format, else plain; and its activations are not.
-  const PackOptions plain = {packing.compute, packing.mla, WeightFormat::kPlain, Activations::k16Bit, store};
-  if (impl_->head)
-    impl_->head->prepack(plain);
-  else
-    impl_->packed_tied_head = pack_parts(table, 0, 1, plain);
   impl_->prepacked = true;
 }
 void Decoder::drop_packed() {
