@@ -16,7 +16,6 @@ namespace fathom {
 namespace {
 
 constexpr char kMagic[8] = {'F', 'A', 'T', 'H', 'O', 'M', 'P', 'K'};
-constexpr uint32_t kVersion = 2;  // of the file and of every layout in kernels/matmul/block_format.h
 constexpr int64_t kPreamble = 24, kPage = 4096, kAlign = 128, kMaxHeader = int64_t{1} << 28;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -64,7 +63,7 @@ void PackedWriter::write(const std::string& path, const PackedIdentity& identity
   const std::string zeros(kPage, '\0');
   AtomicFile file(path);
   file.write(kMagic, sizeof kMagic);
-  file.write(&kVersion, sizeof kVersion);
+  file.write(&kPackedCacheVersion, sizeof kPackedCacheVersion);
   file.write(&crc, sizeof crc);
   file.write(&length, sizeof length);
   file.write(text.data(), static_cast<int64_t>(text.size()));
@@ -88,8 +87,9 @@ PackedReader::PackedReader(const std::string& path, const PackedIdentity& identi
   std::memcpy(&crc, bytes.data() + 12, sizeof crc);
   std::memcpy(&length, bytes.data() + 16, sizeof length);
   if (std::memcmp(bytes.data(), kMagic, sizeof kMagic) != 0) refuse("is corrupt: it does not begin as a packed cache");
-  if (version != kVersion)
-    refuse("is stale: its version is " + std::to_string(version) + ", this program's is " + std::to_string(kVersion));
+  if (version != kPackedCacheVersion)
+    refuse("is stale: its version is " + std::to_string(version) + ", this program's is " +
+           std::to_string(kPackedCacheVersion));
   if (length > static_cast<uint64_t>(std::min(kMaxHeader, size - kPreamble)))
     refuse("is truncated: a header of " + std::to_string(length) + " bytes does not fit " + std::to_string(size));
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + kPreamble, length);

@@ -19,7 +19,7 @@ std::string framed(const uint8_t* data, size_t size) {
   std::memcpy(&wanted, data, sizeof wanted);
   const uint64_t length = std::min<uint64_t>(wanted, size - sizeof wanted);
   const uint8_t* header = data + sizeof wanted;
-  const uint32_t version = 2, crc = static_cast<uint32_t>(::crc32_z(0, header, length));
+  const uint32_t version = fathom::kPackedCacheVersion, crc = static_cast<uint32_t>(::crc32_z(0, header, length));
   std::string file = "FATHOMPK";
   append(file, &version, sizeof version);
   append(file, &crc, sizeof crc);
