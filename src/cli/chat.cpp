@@ -75,6 +75,7 @@ class Chat {
         std::clamp<int64_t>(kCacheBytes / block_bytes, 1, 2 * ((options.max_positions + kKeyBlock - 1) / kKeyBlock));
     config.max_rows = 256;  // so that Ctrl-C is seen soon while a long prompt is read
     config.num_valid = num_valid;
+    config.max_positions = options.max_positions;
     config.speculation = options.speculation;
     return config;
   }

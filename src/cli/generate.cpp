@@ -125,6 +125,7 @@ int command_generate(int argc, char** argv) {
   EngineConfig engine_options = engine_config_for(model, static_cast<int64_t>(prompt.size()) + max_tokens, n);
   // Text in, text out: padding of the vocabulary is not drawn. Ids in: the model alone decides.
   if (!prompt_options.has_ids) engine_options.num_valid = num_valid_tokens(config, tokenizer ? &*tokenizer : nullptr);
+  engine_options.max_positions = room;  // longer than the model's with --allow-long
   engine_options.speculation = speculation.config;
   Engine engine(model, engine_options);
 

@@ -274,6 +274,7 @@ int generate_batch(const ModelFiles& files, const ModelOptions& model_options, c
   EngineConfig config =
       engine_config_for(model, std::min<int64_t>(room, files.config().max_position_embeddings), options.max_sequences);
   config.max_sequences = options.max_sequences;
+  config.max_positions = room;
   config.speculation = speculation.config;
   config.num_valid = num_valid_tokens(files.config(), tokenizer ? &*tokenizer : nullptr);
   Engine engine(model, config);

@@ -133,6 +133,10 @@ void BlockManager::release(BlockTable& table) {
   table = {};
 }
 
+int64_t BlockManager::num_own(const BlockTable& table) const {
+  return std::count_if(table.blocks.begin(), table.blocks.end(), [&](int32_t id) { return at(id).references == 1; });
+}
+
 void BlockManager::drop_cached() {
   while (!leaves_.empty()) {
     const int32_t id = leaves_.begin()->second;

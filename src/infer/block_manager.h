@@ -59,7 +59,8 @@ class BlockManager {
   void commit(BlockTable& table, std::span<const int32_t> tokens, int64_t computed, bool tail);
   void fork(const BlockTable& from, BlockTable& to);  // `to` (empty) shares all blocks
   void release(BlockTable& table);
-  void drop_cached();  // forgets every block that no table holds
+  int64_t num_own(const BlockTable& table) const;  // blocks that no other table holds: release() makes them available
+  void drop_cached();                              // forgets every block that no table holds
 
   static int32_t last_shared(const BlockTable& table) {
     return table.num_shared == 0 ? kRoot : table.blocks[static_cast<size_t>(table.num_shared - 1)];

@@ -77,7 +77,7 @@ struct Engine::Impl {
         num_valid(c.num_valid > 0 ? std::min(c.num_valid, decoder.config().vocab_size) : decoder.config().vocab_size),
         cache(cache_layers(decoder, c), decoder.cache_row_bytes(), cache_blocks(decoder, c)),
         blocks(cache.num_blocks(), c.prefix_sharing),
-        scheduler(blocks, c.max_rows, c.max_sequences),
+        scheduler(blocks, c.max_rows, c.max_sequences, c.step_seconds),
         drafter(make_drafter(decoder, c.speculation, cache, num_valid)),
         depth(c.speculation.draft_tokens > 0 ? c.speculation.draft_tokens : kAutomaticDraft, c.speculation.draft_tokens == 0) {
     view.cache = &cache;
@@ -102,6 +102,7 @@ struct Engine::Impl {
     scheduler.remove(sequence);
     sequence->completion.reason = reason;
   }
+  double now() const { return config.clock ? config.clock() : now_seconds(); }
 
   Decoder& model;
   const EngineConfig config;
@@ -139,8 +140,15 @@ uint64_t Engine::submit(Request request, TokenCallback on_token) {
     fail_usage("infer", "a prompt of " + std::to_string(prompt) + " and " + std::to_string(request.max_tokens) +
                             " new tokens do not fit the cache of " + std::to_string(room) +
                             " positions; lower max_tokens or enlarge the cache");
+  const int64_t context =
+      impl_->config.max_positions > 0 ? impl_->config.max_positions : impl_->model.config().max_position_embeddings;
+  if (prompt + request.max_tokens > context)
+    fail_usage("infer", "a prompt of " + std::to_string(prompt) + " and " + std::to_string(request.max_tokens) +
+                            " new tokens are more than the " + std::to_string(context) +
+                            " positions of the model (max_position_embeddings); shorten the prompt or lower max_tokens");
   auto sequence = std::make_unique<Sequence>();
   sequence->id = impl_->next_id++;
+  if (request.deadline_seconds > 0) sequence->deadline = impl_->now() + request.deadline_seconds;
   sequence->tokens = request.prompt;
   sequence->request = std::move(request);
   sequence->on_token = std::move(on_token);
@@ -197,20 +205,23 @@ bool Engine::step() {
 
 void Engine::Impl::step() {
   StepClock clock;
+  const double start = now();
   if (drafter) choose_depths();
-  StepPlan& plan = scheduler.plan();
+  StepPlan& plan = scheduler.plan(start);
+  for (Sequence* sequence : plan.expired) finish(sequence, FinishReason::kDeadline);
   clock.add_to(stats.schedule_seconds);
+  if (plan.rows.empty()) return;
   for (const BlockCopy& copy : plan.copies) cache.copy_block(copy.from, copy.to);
   clock.add_to(stats.forward_seconds);
   if (plan.draft_rows > 0) {
     draft(plan);
     clock.add_to(stats.draft_seconds);
   }
-  const double begin = now_seconds();
+  const double begin = now();
   const Tensor hidden = forward(plan);
   clock.add_to(stats.forward_seconds);
   if (!plan.samples.empty()) sample(plan, hidden, clock);
-  if (drafter && plan.prefill_rows == 0) depth.record_step(batch.num_rows(), now_seconds() - begin);
+  if (drafter && plan.prefill_rows == 0) depth.record_step(batch.num_rows(), now() - begin);
   accept(plan);
   scheduler.commit();
   clock.add_to(stats.schedule_seconds);
@@ -218,6 +229,7 @@ void Engine::Impl::step() {
     observe(plan, hidden);
     clock.add_to(stats.draft_seconds);
   }
+  scheduler.record_step(batch.num_rows() - plan.prefill_rows, plan.prefill_rows, now() - start);
   ++stats.steps;
   stats.prefill_rows += plan.prefill_rows;
   stats.decode_rows += plan.decode_rows;
@@ -238,7 +250,7 @@ void Engine::Impl::step() {
 
 void Engine::Impl::choose_depths() {
   decodes.clear();
-  for (const auto& [id, sequence] : scheduler.running())
+  for (Sequence* sequence : scheduler.running())
     if (!sequence->prefilling) decodes.push_back(sequence);
   depth.choose(decodes);
 }
@@ -253,10 +265,10 @@ void Engine::Impl::draft(StepPlan& plan) {
       jobs.push_back({rows.sequence, rows.num_draft});
       deepest = std::max(deepest, rows.num_draft);
     }
-  const double begin = now_seconds();
+  const double begin = now();
   for (const DraftJob& job : jobs) job.sequence->draft.clear();
   drafter->draft(jobs);
-  depth.record_draft(deepest, now_seconds() - begin);
+  depth.record_draft(deepest, now() - begin);
   stats.draft_bytes += deepest * drafter->bytes_per_draft();
   for (StepPlan::Rows& rows : plan.rows) {
     if (rows.num_draft == 0) continue;

@@ -31,10 +31,14 @@ struct EngineConfig {
   int64_t cache_bytes = int64_t{1} << 30;
   int64_t max_rows = 512;  // token budget of a step: decode rows first, the rest prefill chunks
   int64_t max_sequences = 256;
+  double step_seconds = 0;  // a step in which requests decode gets no more of prompts than its measured cost allows within
+                            // this, so that their tokens come that often; 0: up to max_rows
   bool prefix_sharing = true;
-  int64_t num_valid = 0;  // tokens that may be drawn: [0, num_valid); 0: all of the vocabulary. Less where the
-                          // vocabulary is padded beyond the tokenizer's; logps are normalised over these too
+  int64_t num_valid = 0;      // tokens that may be drawn: [0, num_valid); 0: all of the vocabulary. Less where the
+                              // vocabulary is padded beyond the tokenizer's; logps are normalised over these too
+  int64_t max_positions = 0;  // of prompt and new tokens together; 0: the model's max_position_embeddings
   SpeculationConfig speculation = {};
+  std::function<double()> clock = {};  // seconds, never back; null: the machine's
 };
 
 struct EngineStats {
@@ -55,8 +59,9 @@ class Engine {
   Engine(Decoder& model, const EngineConfig& config);
   ~Engine();
   using TokenCallback = fathom::TokenCallback;
-  // Returns the request's id. Throws Error where prompt + max_tokens cannot fit the cache, the prompt is empty or has an
-  // id outside of the vocabulary. May be called from a TokenCallback, as may cancel().
+  // Returns the request's id. Throws Error where prompt + max_tokens cannot fit the cache or the model's positions, the prompt
+  // is empty or has an id outside of the vocabulary, the deadline is negative. May be called from a TokenCallback, as may
+  // cancel().
   uint64_t submit(Request request, TokenCallback on_token = nullptr);
   void cancel(uint64_t id);  // what was generated so far stays in the completion
   bool step();               // false: nothing left to do

@@ -50,7 +50,9 @@ std::vector<Request> mixed_requests(int64_t vocab) {
     random_sampling(rng, r);
     r.max_tokens = 1 + static_cast<int64_t>(rng.next_below(40));
     if (rng.next_below(2) == 0) r.stop_ids = {5, 17, 40};
-    if (requests.size() < 6) r.max_tokens = 160, r.stop_ids = {};  // outgrow what they were admitted with
+    r.client = std::to_string(rng.next_below(3));
+    if (requests.size() < 6)  // start together, and outgrow what they were admitted with
+      r.max_tokens = 160, r.stop_ids = {}, r.priority = 1;
     r.seed = 3;
     r.step = rng.next_below(3);
     r.sequence = rng.next_below(1000);
@@ -240,6 +242,94 @@ TEST(Engine, RefusesWhatCannotBeDone) {
   EXPECT_EQ(engine.generate({request({1, 2, 3}, 126)})[0].ids.size(), 126u);
   EXPECT_THROW(engine.generate({request({1}, 1), request({}, 1)}), Error);
   EXPECT_FALSE(engine.step());  // nothing was left behind
+  Request late = request({1}, 1);
+  late.deadline_seconds = -1;
+  EXPECT_THROW(engine.submit(late), Error);
+}
+
+TEST(Engine, APromptBeyondTheContextIsNamedWithItsCounts) {
+  Decoder model = make_model(kCases[4]);  // of 1,024 positions
+  Request r;
+  r.prompt.assign(1000, 1);
+  r.max_tokens = 25;
+  Engine engine(model, EngineConfig{.cache_blocks = 64});
+  try {
+    engine.submit(r);
+    FAIL() << "1,025 positions were taken";
+  } catch (const Error& e) {
+    const std::string text = e.what();
+    for (const char* part : {"1000", "25", "1024", "max_position_embeddings"})
+      EXPECT_NE(text.find(part), std::string::npos) << text;
+  }
+  r.max_tokens = 24;
+  EXPECT_EQ(engine.generate({r})[0].ids.size(), 24u);
+  r.max_tokens = 25;
+  EXPECT_EQ(Engine(model, EngineConfig{.cache_blocks = 64, .max_positions = 1025}).generate({r})[0].ids.size(), 25u);
+}
+
+TEST(Engine, CancellingAHalfComputedPromptReturnsItsBlocksAtOnce) {
+  Decoder model = make_model(kCases[4]);
+  Engine engine(model, EngineConfig{.cache_blocks = 20, .max_rows = 64});
+  Request r;
+  for (int32_t t = 0; t < 500; ++t) r.prompt.push_back(t * 37 % 131);
+  r.max_tokens = 10;
+  const uint64_t id = engine.submit(r);
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(engine.step());
+  EXPECT_EQ(engine.stats().prefill_rows, 3 * 64);
+  EXPECT_GE(engine.num_used_blocks(), 3);
+  engine.cancel(id);
+  EXPECT_TRUE(engine.finished(id));
+  EXPECT_EQ(engine.num_used_blocks(), 0);
+  EXPECT_FALSE(engine.step());
+  const Completion cut = engine.take(id);
+  EXPECT_EQ(cut.reason, FinishReason::kCancelled);
+  EXPECT_TRUE(cut.ids.empty());
+  expect_same(engine.generate({r})[0], alone(model, r, 20));  // what was computed is found, and right
+  EXPECT_EQ(engine.stats().prefill_rows, 500);
+}
+
+// Cancelled from another request's callback, in the middle of a step: the prompt has no row in the next one.
+TEST(Engine, CancellingInsideOfAStepTakesEffectWithIt) {
+  Decoder model = make_model(kCases[4]);
+  Engine engine(model, EngineConfig{.cache_blocks = 20, .max_rows = 64});
+  uint64_t long_one = 0;
+  Request talks;
+  talks.prompt = {1, 2, 3};
+  talks.max_tokens = 5;
+  const uint64_t id = engine.submit(talks, [&](int32_t, float) { engine.cancel(long_one); });
+  Request r;
+  r.prompt.assign(500, 1);
+  long_one = engine.submit(r);
+  ASSERT_TRUE(engine.step());
+  EXPECT_EQ(engine.stats().prefill_rows, 64);
+  EXPECT_TRUE(engine.finished(long_one));
+  EXPECT_EQ(engine.num_used_blocks(), 1);
+  while (engine.step()) {
+  }
+  EXPECT_EQ(engine.stats().prefill_rows, 64);
+  expect_same(engine.take(id), alone(model, talks));
+}
+
+TEST(Engine, ADeadlineEndsARequestWithWhatItHas) {
+  Decoder model = make_model(kCases[4]);
+  double now = 0;
+  Engine engine(model, EngineConfig{.cache_blocks = 20, .max_sequences = 1, .clock = [&] { return now; }});
+  Request r;
+  r.prompt = {1, 2, 3};
+  r.max_tokens = 50;
+  r.deadline_seconds = 6.5;
+  Request waits = r;
+  waits.deadline_seconds = 3.5;
+  const uint64_t runs_id = engine.submit(r), waits_id = engine.submit(waits);
+  Completion want = alone(model, r);
+  while (engine.step()) now += 1;
+  const Completion late = engine.take(runs_id), never = engine.take(waits_id);
+  want.ids.resize(7), want.logps.resize(7), want.sampling_logps.resize(7);
+  want.reason = FinishReason::kDeadline;
+  expect_same(late, want);
+  EXPECT_EQ(never.reason, FinishReason::kDeadline);
+  EXPECT_TRUE(never.ids.empty());
+  EXPECT_EQ(engine.num_used_blocks(), 0);
 }
 
 TEST(Engine, RefusesSamplingThatCannotBe) {

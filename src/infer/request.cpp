@@ -27,6 +27,9 @@ void check_request(const Request& request, int64_t vocab_size) {
       fail_usage("infer", "the logit_bias of id " + std::to_string(b.id) + " is " + std::to_string(b.bias) +
                               "; it must be a number from -1000 to 1000");
   }
+  if (!(request.deadline_seconds >= 0))
+    fail_usage("infer", "deadline_seconds is " + std::to_string(request.deadline_seconds) +
+                            "; give the seconds that the request may take, or 0 for no deadline");
   if (request.top_logprobs < 0 || request.top_logprobs > vocab_size)
     fail_usage("infer", "top_logprobs is " + std::to_string(request.top_logprobs) + "; it must be from 0 to the vocabulary's " +
                             std::to_string(vocab_size));

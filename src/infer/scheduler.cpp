@@ -1,6 +1,7 @@
 #include "infer/scheduler.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 
@@ -19,102 +20,185 @@ int64_t demand(const Sequence& sequence) {
 
 }  // namespace
 
-Scheduler::Scheduler(BlockManager& blocks, int64_t max_rows, int64_t max_sequences)
+bool Scheduler::ByRank::operator()(const Sequence* a, const Sequence* b) const {
+  return std::pair(-int64_t{a->request.priority}, a->id) < std::pair(-int64_t{b->request.priority}, b->id);
+}
+
+Scheduler::Scheduler(BlockManager& blocks, int64_t max_rows, int64_t max_sequences, double target_seconds)
     : blocks_(blocks),
       max_rows_(max_rows),
-      max_running_(std::min(max_rows, max_sequences)) {  // so that every running sequence can have a row in every step
-  CHECK(max_rows > 0 && max_sequences > 0);
+      max_running_(std::min(max_rows, max_sequences)),  // so that every running sequence can have a row in every step
+      target_seconds_(target_seconds) {
+  CHECK(max_rows > 0 && max_sequences > 0 && target_seconds >= 0);
 }
 
 void Scheduler::add(Sequence* sequence) {
   sequence->state = Sequence::State::kWaiting;
-  CHECK(waiting_.emplace(sequence->id, sequence).second);
+  ++num_waiting_;
+  queues_.add(sequence);
+  if (sequence->deadline < std::numeric_limits<double>::infinity()) deadlines_.emplace(sequence->deadline, sequence);
 }
 
 void Scheduler::remove(Sequence* sequence) {
-  if (running_.erase(sequence->id) > 0) give_back(sequence);
-  waiting_.erase(sequence->id);
+  if (sequence->state == Sequence::State::kFinished) return;
+  if (sequence->state == Sequence::State::kRunning) stop(sequence);
+  --num_waiting_;
+  queues_.remove(sequence);
+  deadlines_.erase({sequence->deadline, sequence});
   sequence->state = Sequence::State::kFinished;
 }
 
-void Scheduler::give_back(Sequence* sequence) {
+// Running to waiting.
+void Scheduler::stop(Sequence* sequence) {
+  CHECK(running_.erase(sequence) == 1);
+  --sequence->client->num_running;
+  queues_.prompt_again(sequence);
+  ++num_waiting_;
+  sequence->state = Sequence::State::kWaiting;
   blocks_.commit(sequence->table, sequence->tokens, sequence->num_computed, /*tail=*/true);
   blocks_.release(sequence->table);
   sequence->num_computed = 0;
   sequence->draft_wanted = 0;
+  sequence->prefilling = sequence->following = false;
 }
 
 void Scheduler::preempt(Sequence* sequence) {
-  CHECK(running_.erase(sequence->id) == 1);
-  give_back(sequence);
-  add(sequence);
+  stop(sequence);
   ++plan_.preemptions;
 }
 
 void Scheduler::preempt_all() {
-  while (!running_.empty()) preempt(running_.begin()->second);
+  while (!running_.empty()) preempt(*running_.begin());
 }
 
 void Scheduler::start(Sequence* sequence) {
-  waiting_.erase(sequence->id);
-  running_.emplace(sequence->id, sequence);
+  --num_waiting_;
+  running_.insert(sequence);
+  ++sequence->client->num_running;
   sequence->state = Sequence::State::kRunning;
   sequence->prefilling = true;
 }
 
+void Scheduler::expire(Sequence* sequence) {
+  plan_.expired.push_back(sequence);
+  remove(sequence);
+}
+
 int64_t Scheduler::outstanding_blocks() const {
   int64_t sum = 0;
-  for (const auto& [id, sequence] : running_) sum += demand(*sequence);
+  for (const Sequence* sequence : running_) sum += demand(*sequence);
   return sum;
 }
 
-StepPlan& Scheduler::plan() {
+StepPlan& Scheduler::plan(double now) {
   plan_.copies.clear();
   plan_.rows.clear();
   plan_.samples.clear();
+  plan_.expired.clear();
   plan_.num_rows = plan_.prefill_rows = plan_.decode_rows = plan_.draft_rows = 0;
   plan_.prefix_hit_rows = plan_.preemptions = 0;
   in_flight_.clear();
   prefilling_.clear();
   short_of_blocks_ = false;
-  for (const auto& [id, sequence] : running_)
+  now_ = now;
+  queues_.advance();
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) expire(deadlines_.begin()->second);
+  for (const Sequence* sequence : running_)
     if (sequence->prefilling) prefilling_.push_back(sequence);
+  take_place();
 
+  row_limit_ = max_rows_;
   plan_decodes();
-  plan_prefills();
-  while (plan_.num_rows == 0 && !running_.empty()) {  // prompts only, and each lacks a block: the youngest makes room
+  if (target_seconds_ > 0 && plan_.num_rows > 0)
+    row_limit_ = plan_.num_rows + std::min(rows_left(), cost_.prefill_rows_within(target_seconds_, plan_.num_rows));
+  plan_prompts();
+  while (plan_.num_rows == 0 && !running_.empty()) {  // prompts only, and each lacks a block: the last in rank makes room
     CHECK(running_.size() > 1);
-    preempt(running_.rbegin()->second);
-    plan_prefill(running_.begin()->second);
+    preempt(*running_.rbegin());
+    plan_prefill(*running_.begin());
   }
-  plan_admissions();
+  plan_.prefill_rows = plan_.num_rows - plan_.decode_rows - plan_.draft_rows;
   CHECK(plan_.num_rows > 0 || idle());
   return plan_;
 }
 
+// Whether a waiting sequence could start, if so many places and blocks more were free than are.
+bool Scheduler::fits(const Sequence* sequence, const BlockManager::Match& match, int64_t places, int64_t blocks) const {
+  if (num_running() == places) return true;  // submit() has checked it against the whole cache
+  const int64_t needed = blocks_of(sequence->num_tokens() + kKeyBlock) - static_cast<int64_t>(match.full.size());
+  return num_running() - places < max_running_ &&
+         blocks_.num_available() - match.unreferenced + blocks >= outstanding_blocks() + needed;
+}
+
+void Scheduler::take_place() {
+  taker_ = nullptr;
+  if (running_.empty() || num_waiting_ == 0) return;
+  const Client* richest = nullptr;
+  for (const auto& [key, client] : queues_.clients())
+    if (client.num_running > 1 && (!richest || client.num_running > richest->num_running)) richest = &client;
+  const int32_t lowest = (*running_.rbegin())->request.priority;
+  Sequence* taker = nullptr;
+  for (const auto& [key, client] : queues_.clients())
+    for (Sequence* first : client.prompts) {
+      const bool entitled = first->request.priority > lowest || (richest && client.num_running == 0);
+      if (entitled && first->state != Sequence::State::kWaiting) continue;
+      if (entitled && (!taker || ClientQueues::before(first, taker))) taker = first;
+      break;
+    }
+  if (!taker || (blocks_.sharing() && equals_prefilling(taker))) return;
+  const auto match = blocks_.find(taker->table, taker->tokens, taker->num_tokens() - 1);
+  if (fits(taker, match, 0, 0)) return;
+  std::vector<Sequence*> victims;
+  int64_t blocks = 0, kept = richest ? richest->num_running : 0;
+  for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
+    Sequence* victim = *it;
+    const bool lower = victim->request.priority < taker->request.priority;
+    const bool shares = victim->request.priority == taker->request.priority && taker->client->num_running == 0 &&
+                        victim->client == richest && kept > 1;
+    if (!lower && !shares) continue;
+    kept -= victim->client == richest;
+    blocks += blocks_.num_own(victim->table) + demand(*victim);
+    victims.push_back(victim);
+    if (!fits(taker, match, static_cast<int64_t>(victims.size()), blocks)) continue;
+    for (Sequence* each : victims) preempt(each);
+    std::erase_if(prefilling_, [](const Sequence* s) { return s->state != Sequence::State::kRunning; });
+    taker_ = taker;
+    return;
+  }
+}
+
 void Scheduler::plan_decodes() {
-  int64_t later = num_running() - static_cast<int64_t>(prefilling_.size());  // that need a row each
+  int64_t later = num_running() - static_cast<int64_t>(prefilling_.size()) + (taker_ ? 1 : 0);  // that need a row each
   for (auto it = running_.begin(); it != running_.end(); ++it) {
-    Sequence* sequence = it->second;
+    Sequence* sequence = *it;
     if (sequence->prefilling) continue;
     --later;
     while (!plan_rows(sequence, later)) {
       CHECK(running_.size() > 1);
-      Sequence* youngest = running_.rbegin()->second;
-      if (youngest == sequence) --it;  // it gives way itself
-      preempt(youngest);
-      if (youngest == sequence) break;
+      Sequence* last = *running_.rbegin();
+      if (last == sequence) --it;  // it gives way itself
+      preempt(last);
+      if (last == sequence) break;
     }
   }
   plan_.decode_rows = plan_.num_rows - plan_.draft_rows;
 }
 
-void Scheduler::plan_prefills() {
-  for (const auto& [id, sequence] : running_)
-    if (rows_left() > 0 && sequence->prefilling) plan_prefill(sequence);
+void Scheduler::plan_prompts() {
+  bool more = !taker_ || admit(taker_);
+  ClientQueues::Turns turns(queues_);
+  for (int looked = 0; rows_left() > 0 && looked < kLookAhead; ++looked) {
+    Sequence* sequence = turns.next();
+    if (!sequence) return;
+    if (sequence == taker_ || sequence->following) continue;
+    if (sequence->state == Sequence::State::kRunning)
+      plan_prefill(sequence);
+    else if (more && !admit(sequence))
+      more = false;  // nobody overtakes
+  }
 }
 
-bool Scheduler::plan_prefill(Sequence* sequence) {
+void Scheduler::plan_prefill(Sequence* sequence) {
   BlockTable& table = sequence->table;
   if (blocks_.sharing() && table.num_shared == static_cast<int64_t>(table.blocks.size())) {
     const int64_t last = sequence->num_tokens() - 1;  // always computed: its logits are wanted
@@ -127,9 +211,10 @@ bool Scheduler::plan_prefill(Sequence* sequence) {
     const int64_t positions = blocks_.adopt(table, match, plan_.copies);
     plan_.prefix_hit_rows += positions - sequence->num_computed;
     sequence->num_computed = positions;
-    if (wait) return true;
+    if (wait) return;
   }
-  return plan_rows(sequence);
+  plan_rows(sequence);
+  admit_followers(sequence);
 }
 
 // Guesses that may have rows: half of a step's rows at most, and a further block only where each running sequence could have
@@ -151,6 +236,7 @@ bool Scheduler::plan_rows(Sequence* sequence, int64_t rows_kept) {
   const int64_t num_draft = std::max<int64_t>(0, end - tokens);
   plan_.rows.push_back({sequence, begin, end, num_draft, end >= tokens, sequence->prefilling});
   plan_.num_rows += end - begin;
+  sequence->client->served += end - begin;
   plan_.draft_rows += num_draft;
   if (blocks_.sharing() && sequence->prefilling) {
     const int64_t from = sequence->table.num_shared * kKeyBlock;
@@ -178,55 +264,46 @@ bool Scheduler::equals_prefilling(const Sequence* sequence) const {
                      [&](const Sequence* other) { return other->tokens == sequence->tokens; });
 }
 
-void Scheduler::plan_admissions() {
-  if (blocks_.sharing())
-    for (size_t i = 0, n = plan_.samples.size(); i < n; ++i)
-      if (const StepPlan::Sample sample = plan_.samples[i]; sample.sequence->prefilling)
-        admit_followers(sample.sequence, sample.rows_idx);
-  int64_t outstanding = outstanding_blocks();
-  int looked = 0;
-  for (auto it = waiting_.begin(); it != waiting_.end() && ++looked <= kLookAhead;) {
-    if (short_of_blocks_ || rows_left() == 0 || num_running() == max_running_) break;
-    Sequence* sequence = it->second;
-    const uint64_t id = sequence->id;
-    ++it;
-    if (blocks_.sharing() && equals_prefilling(sequence)) continue;  // follows once that one's last row is computed
-    const int64_t last = sequence->num_tokens() - 1;
-    const auto match = blocks_.find(sequence->table, sequence->tokens, last);
-    const int64_t full = static_cast<int64_t>(match.full.size());
-    const auto rest = std::span<const int32_t>(sequence->tokens)
-                          .subspan(static_cast<size_t>(full * kKeyBlock), static_cast<size_t>(last - full * kKeyBlock));
-    if (being_computed(match.end_node(sequence->table), rest, match.partial_rows)) continue;
-    const int64_t needed = blocks_of(sequence->num_tokens() + kKeyBlock) - full;
-    if (!running_.empty() && blocks_.num_available() - match.unreferenced < outstanding + needed) break;  // nobody overtakes
-    start(sequence);
-    prefilling_.push_back(sequence);
-    sequence->num_computed = blocks_.adopt(sequence->table, match, plan_.copies);
-    plan_.prefix_hit_rows += sequence->num_computed;
-    if (!plan_rows(sequence)) {
-      CHECK(running_.size() > 1);
-      preempt(sequence);
-      break;
-    }
-    outstanding = outstanding_blocks();
-    if (blocks_.sharing() && !plan_.samples.empty() && plan_.samples.back().sequence == sequence) {
-      admit_followers(sequence, plan_.samples.back().rows_idx);
-      outstanding = outstanding_blocks();
-      it = waiting_.upper_bound(id);
-    }
+// False: it lacks a place or blocks.
+bool Scheduler::admit(Sequence* sequence) {
+  if (short_of_blocks_ || num_running() == max_running_) return false;
+  if (blocks_.sharing() && equals_prefilling(sequence)) return true;  // follows once that one's last row is computed
+  const int64_t last = sequence->num_tokens() - 1;
+  const auto match = blocks_.find(sequence->table, sequence->tokens, last);
+  const int64_t have = static_cast<int64_t>(match.full.size()) * kKeyBlock;
+  const auto rest =
+      std::span<const int32_t>(sequence->tokens).subspan(static_cast<size_t>(have), static_cast<size_t>(last - have));
+  if (being_computed(match.end_node(sequence->table), rest, match.partial_rows)) return true;
+  if (now_ + cost_.seconds(0, last + 1 - have - match.partial_rows) / 2 > sequence->deadline) {
+    expire(sequence);
+    return true;
   }
-  plan_.prefill_rows = plan_.num_rows - plan_.decode_rows - plan_.draft_rows;
+  if (!fits(sequence, match, 0, 0)) return false;
+  start(sequence);
+  prefilling_.push_back(sequence);
+  sequence->num_computed = blocks_.adopt(sequence->table, match, plan_.copies);
+  plan_.prefix_hit_rows += sequence->num_computed;
+  if (!plan_rows(sequence)) {
+    CHECK(running_.size() > 1);
+    preempt(sequence);
+    return false;
+  }
+  admit_followers(sequence);
+  return true;
 }
 
-void Scheduler::admit_followers(Sequence* leader, int64_t rows_idx) {
+// Where this step computes the last row of its prompt, those with equal tokens sample from it too.
+void Scheduler::admit_followers(Sequence* leader) {
+  if (!blocks_.sharing() || plan_.samples.empty() || plan_.samples.back().sequence != leader) return;
+  const int64_t rows_idx = plan_.samples.back().rows_idx;
   int64_t spare = blocks_.num_available() - outstanding_blocks();
-  int looked = 0;
-  for (auto it = waiting_.begin(); it != waiting_.end() && ++looked <= kLookAhead;) {
-    if (num_running() == max_running_ || spare <= 0) return;
-    Sequence* sequence = it->second;
-    ++it;
-    if (sequence->tokens != leader->tokens) continue;
+  ClientQueues::Turns turns(queues_);
+  for (int looked = 0; looked < kLookAhead && num_running() < max_running_ && spare > 0; ++looked) {
+    Sequence* sequence = turns.next();
+    if (!sequence) return;
+    if (sequence->state != Sequence::State::kWaiting || sequence == taker_ || sequence->tokens != leader->tokens) continue;
     start(sequence);
+    sequence->following = true;
     plan_.samples.push_back({sequence, rows_idx, leader});
     --spare;
   }
@@ -238,13 +315,17 @@ void Scheduler::commit() {
     sequence->num_computed = rows.end;
     CHECK(rows.end <= sequence->num_tokens());
     blocks_.commit(sequence->table, sequence->tokens, rows.end, /*tail=*/rows.last && rows.prefill);
-    if (rows.last) sequence->prefilling = false;
+    if (rows.last && rows.prefill) {
+      sequence->prefilling = false;
+      queues_.prompt_done(sequence);
+    }
   }
   for (const StepPlan::Sample& sample : plan_.samples) {
     if (sample.leader == sample.sequence) continue;
     blocks_.fork(sample.leader->table, sample.sequence->table);
     sample.sequence->num_computed = sample.leader->num_computed;
-    sample.sequence->prefilling = false;
+    sample.sequence->prefilling = sample.sequence->following = false;
+    queues_.prompt_done(sample.sequence);
     plan_.prefix_hit_rows += sample.sequence->num_computed;
   }
 }

@@ -1,6 +1,7 @@
 // A request on its way through the engine.
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "base/rng.h"
@@ -8,6 +9,8 @@
 #include "infer/request.h"
 
 namespace fathom {
+
+struct Client;
 
 struct Sequence {
   enum class State : uint8_t { kWaiting, kRunning, kFinished };
@@ -20,8 +23,13 @@ struct Sequence {
   BlockTable table;
   State state = State::kWaiting;
   bool prefilling = false;  // running, and nothing sampled since it was (re)started
+  bool following = false;   // of this step: samples from the last row of an equal prompt
   bool cancelled = false;   // inside of a step: nothing more is published
   Completion completion;
+
+  Client* client = nullptr;  // infer/client_queues.h
+  int64_t turn = 0;
+  double deadline = std::numeric_limits<double>::infinity();  // on the clock that the scheduler is told
 
   // Speculation. Guesses of the tokens behind `tokens`: their rows are computed in this step, and stay where they come true.
   int64_t draft_wanted = 0;  // for the next step: at most so many; 0 unless decoding

@@ -90,6 +90,9 @@ std::vector<Request> random_requests(Rng& rng, int64_t count, int64_t room) {
     r.max_tokens = std::min<int64_t>(1 + static_cast<int64_t>(rng.next_below(rng.next_below(4) == 0 ? 100 : 30)),
                                      room - static_cast<int64_t>(r.prompt.size()) + 1);
     if (rng.next_below(3) == 0) r.stop_ids = {5, 17, 40, 77};
+    r.client = std::to_string(rng.next_below(3));
+    r.priority = static_cast<int32_t>(rng.next_below(3));
+    if (rng.next_below(6) == 0) r.deadline_seconds = 0.02 + 0.5 * rng.next_float();
     r.seed = rng.next_below(100);
     r.step = rng.next_below(3);
     r.sequence = static_cast<uint64_t>(requests.size());
@@ -118,7 +121,7 @@ class Speculation : public testing::Test {
 TEST_F(Speculation, RandomSchedulesGiveEachRequestTheBitsThatItGetsAlone) {
   std::vector<TestModel> models = test_models();
   const int64_t wanted = wanted_steps();
-  int64_t steps = 0, accepted = 0, drafted = 0, preemptions = 0, hits = 0, cancelled = 0, schedules = 0, rejected = 0;
+  int64_t steps = 0, accepted = 0, drafted = 0, preemptions = 0, hits = 0, cancelled = 0, late = 0, schedules = 0, rejected = 0;
   std::array<int64_t, static_cast<size_t>(Guesser::kCount)> by_guesser{};
   for (uint64_t seed = 0; steps < wanted; ++seed, ++schedules) {
     Rng rng(seed, RngStream::kTest, 21);
@@ -128,6 +131,10 @@ TEST_F(Speculation, RandomSchedulesGiveEachRequestTheBitsThatItGetsAlone) {
     config.max_rows = rng.next_below(2) == 0 ? 4 + static_cast<int64_t>(rng.next_below(40)) : 512;
     config.max_sequences = 1 + static_cast<int64_t>(rng.next_below(10));
     config.prefix_sharing = rng.next_below(4) > 0;
+    double now = 0;  // every look at the clock takes its time: deadlines pass, and the budget of a step changes
+    Rng clock(seed, RngStream::kTest, 22);
+    config.clock = [&] { return now += 0.004 * clock.next_float(); };
+    if (rng.next_below(2) == 0) config.step_seconds = 0.003 + 0.01 * rng.next_float();
     auto requests = random_requests(rng, 6 + static_cast<int64_t>(rng.next_below(10)), 5 * kKeyBlock);
     const bool crowded = rng.next_below(2) == 0;  // outgrow together what they were admitted with
     if (crowded) {
@@ -148,7 +155,8 @@ TEST_F(Speculation, RandomSchedulesGiveEachRequestTheBitsThatItGetsAlone) {
     set_num_threads(1);
     std::vector<Completion> expected;
     KnownTokens known;
-    for (const Request& request : requests) {
+    for (Request request : requests) {
+      request.deadline_seconds = 0;
       expected.push_back(alone(m.model, request));
       known[request.sequence] = expected.back().ids;
     }
@@ -177,11 +185,14 @@ TEST_F(Speculation, RandomSchedulesGiveEachRequestTheBitsThatItGetsAlone) {
       SCOPED_TRACE(i);
       const Completion got = engine.take(ids[i]);
       Completion want = expected[i];
-      const size_t n = cut[i] ? got.ids.size() : limit[i];
+      const bool is_late = got.reason == FinishReason::kDeadline;
+      const size_t n = cut[i] || is_late ? got.ids.size() : limit[i];
       if (n < want.ids.size()) {
         cut_off(want, n);
-        ++cancelled;
+        if (is_late) want.reason = FinishReason::kDeadline;
+        ++(is_late ? late : cancelled);
       }
+      EXPECT_TRUE(!is_late || requests[i].deadline_seconds > 0);
       ASSERT_EQ(seen[i], got.ids.size());
       expect_same(got, want);
       if (HasFailure()) return;
@@ -201,10 +212,10 @@ TEST_F(Speculation, RandomSchedulesGiveEachRequestTheBitsThatItGetsAlone) {
   }
   std::printf(
       "%lld engine steps in %lld schedules; %lld guesses, %lld right; %lld pre-emptions, %lld prefix hit rows, %lld "
-      "cancelled\n",
+      "cancelled, %lld late\n",
       static_cast<long long>(steps), static_cast<long long>(schedules), static_cast<long long>(drafted),
       static_cast<long long>(accepted), static_cast<long long>(preemptions), static_cast<long long>(hits),
-      static_cast<long long>(cancelled));
+      static_cast<long long>(cancelled), static_cast<long long>(late));
   RecordProperty("engine_steps", std::to_string(steps));
   if (wanted < 10000) return;
   EXPECT_GT(accepted, 2000);  // the test reached what it is about
@@ -213,6 +224,7 @@ TEST_F(Speculation, RandomSchedulesGiveEachRequestTheBitsThatItGetsAlone) {
   EXPECT_GT(preemptions, 10);
   EXPECT_GT(hits, 1000);
   EXPECT_GT(cancelled, 100);
+  EXPECT_GT(late, 20);
 }
 
 // The model's likeliest token, whatever the request draws with: a guess from another distribution than the target's.
