@@ -446,5 +446,6 @@ void Engine::reset_cache() {
 const EngineStats& Engine::stats() const { return impl_->stats; }
 int64_t Engine::num_blocks() const { return impl_->blocks.num_blocks(); }
 int64_t Engine::num_used_blocks() const { return impl_->blocks.num_used(); }
+int64_t Engine::num_requests() const { return static_cast<int64_t>(impl_->sequences.size()); }
 
 }  // namespace fathom

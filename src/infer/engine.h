@@ -75,6 +75,7 @@ class Engine {
   const EngineStats& stats() const;
   int64_t num_blocks() const;
   int64_t num_used_blocks() const;  // held by running requests
+  int64_t num_requests() const;     // submitted and not taken
 
  private:
   struct Impl;
