@@ -61,6 +61,18 @@ PackedIdentity packed_identity(const ModelFiles& files, const Numerics& numerics
   return identity;
 }
 
+std::string stored_prefix_identity(const ModelFiles& files, const Numerics& numerics) {
+  std::vector<PackedIdentity::Source> sources = packed_identity(files, numerics).sources;
+  if (!files.is_gguf())  // a GGUF file holds its own
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"})
+      if (const std::string path = files.path() + "/" + name; file_exists(path)) sources.push_back(source_of(path));
+  std::string text = numerics.identity();
+  for (const auto& s : sources)
+    text +=
+        "; " + printable(s.name) + " " + std::to_string(s.size) + " " + std::to_string(s.mtime_ns) + " " + sum_text(s.sample);
+  return text;
+}
+
 std::string packed_cache_path(const std::string& path, const ModelFiles& files, const Numerics& numerics) {
   if (!is_directory(path)) return path;
   std::string model = files.path();

@@ -1,4 +1,4 @@
-// Which weights and which numerics a file of packed weights (checkpoint/packed_cache.h) belongs to.
+// Which weights and which numerics a file of packed weights (checkpoint/packed_cache.h), or of kept prompts, belongs to.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -22,6 +22,9 @@ struct PackedIdentity {
   std::vector<Source> sources;  // the weights' files and config.json
 };
 PackedIdentity packed_identity(const ModelFiles& files, const Numerics& numerics);
+// For keys and values kept on disk: what decides their bits, and which tokens a text is. The weights' files and the tokenizer's
+// likewise, and the numerics with the cache's type. One line of text.
+std::string stored_prefix_identity(const ModelFiles& files, const Numerics& numerics);
 // `path` itself; where it is a folder, a file in it that bears the model's and the numerics' names.
 std::string packed_cache_path(const std::string& path, const ModelFiles& files, const Numerics& numerics);
 

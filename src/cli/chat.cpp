@@ -51,6 +51,7 @@ class Chat {
     std::string system;
     bool think = true;
     SpeculationConfig speculation;
+    PrefixStoreConfig prefix_store;
   };
   Chat(Decoder& model, const Tokenizer& tokenizer, const Options& options)
       : tokenizer_(tokenizer),
@@ -77,6 +78,7 @@ class Chat {
     config.num_valid = num_valid;
     config.max_positions = options.max_positions;
     config.speculation = options.speculation;
+    config.prefix_store = options.prefix_store;
     return config;
   }
   // The conversation as ids; the oldest exchanges go where it has become too long. Empty: even the last message alone is.
@@ -218,6 +220,7 @@ int command_chat(int argc, char** argv) {
   int64_t max_tokens = 4096;
   bool no_think = false;
   options.add(app);
+  options.add_prefix_cache(app);
   sampling.add(app);
   speculation_options.add(app);
   app.add_option("--system", system, "system message");
@@ -246,6 +249,7 @@ int command_chat(int argc, char** argv) {
   chat_options.think = !no_think;
   speculation.load(model.numerics());
   chat_options.speculation = speculation.config;
+  chat_options.prefix_store = options.prefix_store(files);
   Chat chat(model, *tokenizer, chat_options);
   ChatScreen screen;
   const auto counts = config.count_parameters();

@@ -44,6 +44,32 @@ TEST_F(Commands, GenerateTellsTokensTextAndLogProbabilities) {
   EXPECT_EQ(plain.out, one.at("text").get<std::string>() + "\n");
 }
 
+TEST_F(Commands, GenerateFindsPromptsOfEarlierCalls) {
+  std::string prompt = "1";
+  for (int i = 2; i < 150; ++i) prompt += "," + std::to_string(i);
+  auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"generate", model(), "--prompt-ids", prompt, "--max-tokens", "9", "--seed", "3", "--json"});
+    return json(run(more));
+  };
+  const std::string folder = path("prefixes");
+  const Json plain = with({}), miss = with({"--prefix-cache", folder}), hit = with({"--prefix-cache", folder});
+  EXPECT_TRUE(plain.at("prefix_cache_tokens").is_null());
+  EXPECT_EQ(miss.at("prefix_cache_tokens"), 0);
+  EXPECT_EQ(hit.at("prefix_cache_tokens"), 128);
+  EXPECT_EQ(with({"--prefix-cache", folder, "--prefix-cache-salt", "x"}).at("prefix_cache_tokens"), 0);
+  EXPECT_EQ(with({"--prefix-cache", folder, "--cache-type", "int8"}).at("prefix_cache_tokens"), 0);
+  for (const Json& found : {miss, hit}) {
+    EXPECT_EQ(found.at("token_ids"), plain.at("token_ids"));
+    EXPECT_EQ(found.at("logprobs"), plain.at("logprobs"));
+  }
+  for (const std::string& name : list_directory(folder)) write_file_atomic(folder + "/" + name, "damaged");
+  const Result warned = run(
+      {"generate", model(), "--prompt-ids", prompt, "--max-tokens", "9", "--seed", "3", "--json", "--prefix-cache", folder});
+  EXPECT_NE(warned.err.find(folder + "/"), std::string::npos) << warned.err;
+  EXPECT_EQ(json(warned).at("token_ids"), plain.at("token_ids"));
+  expect_refused({"generate", model(), "--prompt-ids", "1", "--prefix-cache-mb", "5"}, "--prefix-cache");
+}
+
 TEST_F(Commands, GenerateIsASeedsFunction) {
   const std::vector<std::string> base = {"generate", model(),         "--prompt", "two",    "--max-tokens",
                                          "20",       "--temperature", "1",        "--json", "--ignore-eos"};

@@ -53,6 +53,7 @@ int command_generate(int argc, char** argv) {
   int64_t max_tokens = 256, n = 1, top_logprobs = 0;
   bool ignore_eos = false, show_special = false, json = false;
   options.add(app);
+  options.add_prefix_cache(app);
   prompt_options.add(app, /*from_stdin=*/true);
   prompt_options.add_chat(app);
   app.add_option("--max-tokens", max_tokens, "tokens to make at most")
@@ -127,6 +128,7 @@ int command_generate(int argc, char** argv) {
   if (!prompt_options.has_ids) engine_options.num_valid = num_valid_tokens(config, tokenizer ? &*tokenizer : nullptr);
   engine_options.max_positions = room;  // longer than the model's with --allow-long
   engine_options.speculation = speculation.config;
+  engine_options.prefix_store = options.prefix_store(files);
   Engine engine(model, engine_options);
 
   const bool stream = !json && n == 1;
@@ -187,6 +189,8 @@ int command_generate(int argc, char** argv) {
     result["seed"] = sampling.seed;
     result["speculation"] = speculation_json(speculation.config, engine.stats());
     result["numerics"] = model.numerics().identity();
+    result["prefix_cache_tokens"] =
+        options.prefix_cache.directory.empty() ? Json(nullptr) : Json(engine.stats().stored_hit_rows);
     std::printf("%s\n", result.dump().c_str());
   } else if (stream) {
     std::printf("%s\n", utf8.flush().c_str());

@@ -276,6 +276,7 @@ int generate_batch(const ModelFiles& files, const ModelOptions& model_options, c
   config.max_sequences = options.max_sequences;
   config.max_positions = room;
   config.speculation = speculation.config;
+  config.prefix_store = model_options.prefix_store(files);
   config.num_valid = num_valid_tokens(files.config(), tokenizer ? &*tokenizer : nullptr);
   Engine engine(model, config);
   return BatchRun(files.config(), tokenizer, room, options, engine, results).run(num_lines);

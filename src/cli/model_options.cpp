@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "checkpoint/packed_identity.h"
 #include "cli/command.h"
 #include "text/chat_template.h"
 
@@ -72,6 +73,24 @@ void ModelOptions::add(CLI::App& app) {
       "One that is stale or damaged is named on stderr and written anew");
   app.add_flag("--allow-long", allow_long, "go beyond the positions that the model was made for");
   add_threads_option(app);
+}
+
+void ModelOptions::add_prefix_cache(CLI::App& app) {
+  CLI::Option* directory = app.add_option("--prefix-cache", prefix_cache.directory,
+                                          "keep the keys and values of prompts in this folder, and find them there again: the "
+                                          "same text, without computing its beginning");
+  app.add_option_function<int64_t>(
+         "--prefix-cache-mb", [this](const int64_t& mb) { prefix_cache.max_bytes = mb << 20; },
+         "megabytes of it at most; what was not used for longest goes first (default: 8192)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->needs(directory);
+  app.add_option("--prefix-cache-salt", prefix_cache.salt, "what was kept with another salt is not found")->needs(directory);
+}
+
+PrefixStoreConfig ModelOptions::prefix_store(const ModelFiles& files) const {
+  PrefixStoreConfig config = prefix_cache;
+  if (!config.directory.empty()) config.identity = stored_prefix_identity(files, numerics(files.config()));
+  return config;
 }
 
 Numerics ModelOptions::numerics(const ModelConfig& config) const {

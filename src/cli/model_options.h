@@ -7,16 +7,21 @@
 
 #include "checkpoint/hf_directory.h"
 #include "checkpoint/model_files.h"
+#include "infer/prefix_store.h"
 #include "text/tokenizer.h"
 
 namespace fathom {
 
 struct ModelOptions {
   std::string directory, dtype, mla = "expanded", weights = "plain", cache_type = "plain", activations = "16bit", packed_cache;
+  PrefixStoreConfig prefix_cache;
   bool allow_long = false;
   void add(CLI::App& app);
   ModelFiles open() const { return ModelFiles(directory); }
   Numerics numerics(const ModelConfig& config) const;  // dtype not given: the checkpoint's
+  // --prefix-cache and its size, for generate and chat; its config for the model.
+  void add_prefix_cache(CLI::App& app);
+  PrefixStoreConfig prefix_store(const ModelFiles& files) const;
   // Positions that prompt and answer may take: max_position_embeddings, or no limit with --allow-long.
   int64_t max_positions(const ModelConfig& config) const;
 };

@@ -1,6 +1,7 @@
 #include "infer/engine.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <unordered_map>
 
@@ -81,6 +82,8 @@ struct Engine::Impl {
         drafter(make_drafter(decoder, c.speculation, cache, num_valid)),
         depth(c.speculation.draft_tokens > 0 ? c.speculation.draft_tokens : kAutomaticDraft, c.speculation.draft_tokens == 0) {
     view.cache = &cache;
+    if (!c.prefix_store.directory.empty() && c.prefix_sharing)
+      store = std::make_unique<PrefixStore>(c.prefix_store, cache.num_layers() * layer_bytes());
   }
 
   // A row of logits and the sequence whose next token but `ahead` it draws.
@@ -97,7 +100,11 @@ struct Engine::Impl {
   void accept(StepPlan& plan);
   void observe(const StepPlan& plan, const Tensor& hidden);
   void publish(Sequence* sequence, size_t draw);
+  int64_t layer_bytes() const { return kKeyBlock * cache.row_bytes(); }  // of a block
+  void load_prefix(std::span<const int32_t> prompt);
+  void save_prefix(const Sequence& sequence);
   void finish(Sequence* sequence, FinishReason reason) {
+    if (store) save_prefix(*sequence);
     if (drafter) drafter->forget(*sequence);
     scheduler.remove(sequence);
     sequence->completion.reason = reason;
@@ -123,7 +130,8 @@ struct Engine::Impl {
   std::vector<std::vector<TokenLogp>> top_logprobs;  // as sampled; empty where not asked for
   std::vector<int64_t> num_new;  // by StepPlan::samples: tokens that count, guesses that came true and the one behind them
 
-  std::unique_ptr<Drafter> drafter;  // null: no speculation
+  std::unique_ptr<PrefixStore> store;  // null: none
+  std::unique_ptr<Drafter> drafter;    // null: no speculation
   DraftDepth depth;
   std::vector<Sequence*> decodes;
 };
@@ -152,6 +160,7 @@ uint64_t Engine::submit(Request request, TokenCallback on_token) {
   sequence->tokens = request.prompt;
   sequence->request = std::move(request);
   sequence->on_token = std::move(on_token);
+  if (impl_->store) impl_->load_prefix(sequence->request.prompt);
   impl_->scheduler.add(sequence.get());
   const uint64_t id = sequence->id;
   impl_->sequences.emplace(id, std::move(sequence));
@@ -246,6 +255,36 @@ void Engine::Impl::step() {
     next += static_cast<size_t>(num_draws);
   }
   clock.add_to(stats.schedule_seconds);
+}
+
+// Blocks of the prompt that the tree lacks, as cached ones that nobody holds. The last token is computed in any case.
+void Engine::Impl::load_prefix(std::span<const int32_t> prompt) {
+  const std::span<const int32_t> tokens = prompt.first((prompt.size() - 1) / kKeyBlock * kKeyBlock);
+  BlockTable table;
+  std::vector<BlockCopy> copies;
+  BlockManager::Match match = blocks.find(table, tokens, static_cast<int64_t>(tokens.size()));
+  match.partial = -1;  // whole blocks only: nothing is copied
+  blocks.adopt(table, match, copies);
+  store->load(tokens, table.num_shared, [&](int64_t block, const std::byte* data) {
+    const int64_t computed = (block + 1) * kKeyBlock;
+    if (blocks.reserve(table, block * kKeyBlock, computed, copies) < computed) return false;
+    for (int l = 0; l < cache.num_layers(); ++l)
+      std::memcpy(cache.block(l, table.blocks.back()), data + l * layer_bytes(), static_cast<size_t>(layer_bytes()));
+    blocks.commit(table, tokens, computed, /*tail=*/false);
+    stats.stored_hit_rows += kKeyBlock;
+    return true;
+  });
+  blocks.release(table);
+}
+
+void Engine::Impl::save_prefix(const Sequence& sequence) {
+  const std::vector<int32_t>& prompt = sequence.request.prompt;
+  const int64_t whole = std::min(static_cast<int64_t>(prompt.size()) / kKeyBlock, sequence.table.num_shared);
+  store->save(std::span(prompt).first(static_cast<size_t>(whole * kKeyBlock)), [&](int64_t block, std::byte* data) {
+    const int32_t id = sequence.table.blocks[static_cast<size_t>(block)];
+    for (int l = 0; l < cache.num_layers(); ++l)
+      std::memcpy(data + l * layer_bytes(), cache.block(l, id), static_cast<size_t>(layer_bytes()));
+  });
 }
 
 void Engine::Impl::choose_depths() {
@@ -439,6 +478,7 @@ std::vector<Completion> Engine::generate(std::vector<Request> requests,
 
 void Engine::reset_cache() {
   CHECK(!impl_->in_step);
+  impl_->store.reset();
   impl_->scheduler.preempt_all();
   impl_->blocks.drop_cached();
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "infer/drafter.h"
+#include "infer/prefix_store.h"
 #include "infer/request.h"
 #include "model/decoder.h"
 
@@ -39,10 +40,13 @@ struct EngineConfig {
   int64_t max_positions = 0;  // of prompt and new tokens together; 0: the model's max_position_embeddings
   SpeculationConfig speculation = {};
   std::function<double()> clock = {};  // seconds, never back; null: the machine's
+  // Whole blocks of finished requests' prompts are kept on disk, and looked for when a request comes; needs prefix_sharing.
+  PrefixStoreConfig prefix_store = {};
 };
 
 struct EngineStats {
   int64_t steps = 0, prefill_rows = 0, decode_rows = 0, prefix_hit_rows = 0, preemptions = 0, peak_blocks = 0;
+  int64_t stored_hit_rows = 0;                   // that came from the prefix store; prefix_hit_rows holds those that were used
   int64_t draft_rows = 0;                        // rows for guesses; decode_rows does not hold them
   std::array<int64_t, kMaxDraft> drafted = {};   // guesses that were judged, by position behind the last token: all before
   std::array<int64_t, kMaxDraft> accepted = {};  // were right; and how many of them were right themselves
@@ -71,7 +75,8 @@ class Engine {
   std::vector<Completion> generate(std::vector<Request> requests,
                                    const std::function<void(int64_t, int64_t)>& on_progress = nullptr,
                                    const std::function<bool()>& stop = nullptr);
-  void reset_cache();  // running requests keep their tokens and are computed again
+  // Running requests keep their tokens and are computed again. The prefix store is closed: it belongs to the weights of before.
+  void reset_cache();
   const EngineStats& stats() const;
   int64_t num_blocks() const;
   int64_t num_used_blocks() const;  // held by running requests
