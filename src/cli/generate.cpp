@@ -83,6 +83,9 @@ int command_generate(int argc, char** argv) {
   output->needs(input);
   app.add_flag("--as-done", batch.as_done, "with --input: results as they are done, not in the order of their lines")
       ->needs(input);
+  app.add_option("--step-trace", batch.step_trace,
+                 "with --input: draw what the engine's first steps computed for whom (FILE.svg)")
+      ->needs(input);
   app.add_option("--max-sequences", batch.max_sequences, "with --input: sequences computed together, at most")
       ->check(CLI::Range(1, 4096))
       ->needs(input)

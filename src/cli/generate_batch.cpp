@@ -16,6 +16,7 @@
 #include "cli/sampling_options.h"
 #include "data/line_reader.h"
 #include "infer/engine.h"
+#include "infer/step_trace.h"
 
 namespace fathom {
 namespace {
@@ -278,8 +279,12 @@ int generate_batch(const ModelFiles& files, const ModelOptions& model_options, c
   config.speculation = speculation.config;
   config.prefix_store = model_options.prefix_store(files);
   config.num_valid = num_valid_tokens(files.config(), tokenizer ? &*tokenizer : nullptr);
+  StepTrace trace;
+  if (!options.step_trace.empty()) config.trace = &trace;
   Engine engine(model, config);
-  return BatchRun(files.config(), tokenizer, room, options, engine, results).run(num_lines);
+  const int status = BatchRun(files.config(), tokenizer, room, options, engine, results).run(num_lines);
+  if (config.trace) write_file_atomic(options.step_trace, trace.svg());
+  return status;
 }
 
 }  // namespace fathom

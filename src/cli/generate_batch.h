@@ -26,6 +26,7 @@ struct GenerateBatchOptions {
   SamplingParams sampling;  // what lines do not say
   std::vector<int32_t> stop_ids;
   uint64_t seed = 0;
+  std::string step_trace;  // an SVG of the first steps goes here; empty: none
 };
 
 // Goes on behind the results that the output holds. 0: every line has a result; 1: some are errors, or Ctrl-C ended it. Reads

@@ -14,6 +14,7 @@
 #include "infer/mtp_drafter.h"
 #include "infer/ngram_drafter.h"
 #include "infer/scheduler.h"
+#include "infer/step_trace.h"
 #include "nn/profile.h"
 
 namespace fathom {
@@ -226,6 +227,7 @@ void Engine::Impl::step() {
     draft(plan);
     clock.add_to(stats.draft_seconds);
   }
+  if (config.trace) config.trace->begin(plan, start);
   const double begin = now();
   const Tensor hidden = forward(plan);
   clock.add_to(stats.forward_seconds);
@@ -244,7 +246,7 @@ void Engine::Impl::step() {
   stats.decode_rows += plan.decode_rows;
   stats.draft_rows += batch.num_rows() - plan.prefill_rows - plan.decode_rows;
   stats.prefix_hit_rows += plan.prefix_hit_rows;
-  stats.preemptions += plan.preemptions;
+  stats.preemptions += static_cast<int64_t>(plan.preempted.size());
   stats.peak_blocks = std::max(stats.peak_blocks, blocks.num_used());
   size_t next = 0;
   for (size_t i = 0; i < plan.samples.size(); ++i) {
@@ -255,6 +257,7 @@ void Engine::Impl::step() {
     next += static_cast<size_t>(num_draws);
   }
   clock.add_to(stats.schedule_seconds);
+  if (config.trace) config.trace->end(now());
 }
 
 // Blocks of the prompt that the tree lacks, as cached ones that nobody holds. The last token is computed in any case.

@@ -15,6 +15,8 @@
 
 namespace fathom {
 
+class StepTrace;
+
 // Speculative decoding: a drafter guesses tokens, the step computes their rows too, and those that are what the model draws
 // anyway count. Text and log-probabilities are the same bits with it and without.
 struct SpeculationConfig {
@@ -42,6 +44,7 @@ struct EngineConfig {
   std::function<double()> clock = {};  // seconds, never back; null: the machine's
   // Whole blocks of finished requests' prompts are kept on disk, and looked for when a request comes; needs prefix_sharing.
   PrefixStoreConfig prefix_store = {};
+  StepTrace* trace = nullptr;  // told of every step; outlives the engine
 };
 
 struct EngineStats {

@@ -88,7 +88,7 @@ class FakeEngine {
     now += last_seconds;
     if (last_seconds > 0) scheduler.record_step(decode_rows, plan.prefill_rows, last_seconds);
     hit_rows += plan.prefix_hit_rows;
-    preemptions += plan.preemptions;
+    preemptions += static_cast<int64_t>(plan.preempted.size());
     ++steps;
     for (size_t i = 0; i < plan.samples.size(); ++i) {
       Sequence* s = plan.samples[i].sequence;

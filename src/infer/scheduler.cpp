@@ -64,7 +64,7 @@ void Scheduler::stop(Sequence* sequence) {
 
 void Scheduler::preempt(Sequence* sequence) {
   stop(sequence);
-  ++plan_.preemptions;
+  plan_.preempted.push_back(sequence->id);
 }
 
 void Scheduler::preempt_all() {
@@ -96,7 +96,8 @@ StepPlan& Scheduler::plan(double now) {
   plan_.samples.clear();
   plan_.expired.clear();
   plan_.num_rows = plan_.prefill_rows = plan_.decode_rows = plan_.draft_rows = 0;
-  plan_.prefix_hit_rows = plan_.preemptions = 0;
+  plan_.prefix_hit_rows = 0;
+  plan_.preempted.clear();
   in_flight_.clear();
   prefilling_.clear();
   short_of_blocks_ = false;

@@ -53,7 +53,8 @@ struct StepPlan {
   std::vector<Sample> samples;
   std::vector<Sequence*> expired;  // out of the scheduler: past their deadline, or sure to be before their first token
   int64_t num_rows = 0;
-  int64_t prefill_rows = 0, decode_rows = 0, draft_rows = 0, prefix_hit_rows = 0, preemptions = 0;
+  std::vector<uint64_t> preempted;  // requests that gave their blocks back
+  int64_t prefill_rows = 0, decode_rows = 0, draft_rows = 0, prefix_hit_rows = 0;
 };
 
 class Scheduler {
