@@ -38,8 +38,9 @@ Tensor Block::forward(const ForwardContext& context, int layer, Tensor& residual
 
 void Block::backward(const ForwardContext& context, BlockSaved& saved, Tensor& dresidual, WeightGradients& queue) {
   Tensor dx = Tensor::empty(dresidual.shape(), DType::kF32);
-  NormedRows normed{&post_norm_, add_residual(saved.attention_in, attention_->output(context, saved.attention.out)),
-                    saved.ffn_rstd, Tensor::empty(dresidual.shape(), context.activation())};
+  Tensor residual = attention_->output(context, saved.attention.out);
+  add_residual(saved.attention_in, residual, residual);
+  NormedRows normed{&post_norm_, std::move(residual), saved.ffn_rstd, Tensor::empty(dresidual.shape(), context.activation())};
   post_norm_.recompute(normed.residual, normed.rstd, normed.x);
   if (moe_) {
     moe_->backward(context, saved.moe, normed, dresidual, dx, queue);

@@ -6,8 +6,12 @@
 namespace fathom {
 
 Tensor add_residual(const Tensor& x, const Tensor& delta) {
-  CHECK(x.shape() == delta.shape() && x.dtype() == DType::kF32);
   Tensor y = Tensor::empty(x.shape(), DType::kF32);
+  add_residual(x, delta, y);
+  return y;
+}
+void add_residual(const Tensor& x, const Tensor& delta, Tensor& y) {
+  CHECK(x.shape() == delta.shape() && x.shape() == y.shape() && x.dtype() == DType::kF32 && y.dtype() == DType::kF32);
   const int64_t width = x.row_size();
   parallel_for(x.rows(), 16, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
@@ -22,7 +26,6 @@ Tensor add_residual(const Tensor& x, const Tensor& delta) {
       }
     }
   });
-  return y;
 }
 
 void RmsNorm::forward_residual(Tensor& residual, const Tensor& delta, bool keep, Tensor& y, Tensor& rstd) const {

@@ -45,5 +45,6 @@ class RmsNorm {
 
 // x + delta [T, d] F32 as a new tensor; the arithmetic of add_rms_norm_forward.
 Tensor add_residual(const Tensor& x, const Tensor& delta);
+void add_residual(const Tensor& x, const Tensor& delta, Tensor& y);  // y F32: any memory, delta's too
 
 }  // namespace fathom
