@@ -2,7 +2,7 @@
 // without it widen to 16 bits first (VPMADDWD: the 8-bit VPMADDUBSW saturates). The sums are integers: the same on every rung.
 // Included only by *_cpu.cpp files.
 #pragma once
-#include "backend/cpu/simd.h"
+#include "backend/cpu/simd_int.h"
 
 #if FATHOM_RUNG_LEVEL >= 3 && !defined(FATHOM_VNNI)
 #define FATHOM_VNNI 1
@@ -19,14 +19,6 @@ FATHOM_INLINE int32_t load_word(const void* p) {
 
 #if FATHOM_RUNG_LEVEL >= 2
 
-struct I32 {
-  __m512i v;
-};
-FATHOM_INLINE I32 set1_i32(int32_t x) { return {_mm512_set1_epi32(x)}; }
-FATHOM_INLINE I32 load_i32(const void* p) { return {_mm512_loadu_si512(p)}; }
-FATHOM_INLINE void store_i32(void* p, I32 a) { _mm512_storeu_si512(p, a.v); }
-FATHOM_INLINE I32 operator+(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
-FATHOM_INLINE F32 to_f32(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 // Integral floats within int8.
 FATHOM_INLINE void store_i8(int8_t* p, F32 a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
@@ -68,21 +60,6 @@ FATHOM_INLINE I32 dot4(I32 sum, Columns b, Quad a) {
 
 #elif FATHOM_RUNG_LEVEL == 1
 
-struct I32 {
-  __m256i lo, hi;
-};
-FATHOM_INLINE I32 set1_i32(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
-FATHOM_INLINE I32 load_i32(const void* p) {
-  const __m256i* q = static_cast<const __m256i*>(p);
-  return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
-}
-FATHOM_INLINE void store_i32(void* p, I32 a) {
-  __m256i* q = static_cast<__m256i*>(p);
-  _mm256_storeu_si256(q, a.lo);
-  _mm256_storeu_si256(q + 1, a.hi);
-}
-FATHOM_INLINE I32 operator+(I32 a, I32 b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
-FATHOM_INLINE F32 to_f32(I32 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 FATHOM_INLINE void store_i8(int8_t* p, F32 a) {
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)), 0xd8);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
@@ -124,18 +101,6 @@ FATHOM_INLINE I32 dot4(I32 sum, const Columns& b, Quad a) {
 
 #else
 
-struct I32 {
-  V16i v;
-};
-FATHOM_INLINE I32 set1_i32(int32_t x) { return {V16i{} + x}; }
-FATHOM_INLINE I32 load_i32(const void* p) {
-  I32 r;
-  std::memcpy(&r, p, sizeof r);
-  return r;
-}
-FATHOM_INLINE void store_i32(void* p, I32 a) { std::memcpy(p, &a, sizeof a); }
-FATHOM_INLINE I32 operator+(I32 a, I32 b) { return {a.v + b.v}; }
-FATHOM_INLINE F32 to_f32(I32 a) { return {__builtin_convertvector(a.v, V16f)}; }
 FATHOM_INLINE void store_i8(int8_t* p, F32 a) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<int8_t>(a.v[i]);
 }

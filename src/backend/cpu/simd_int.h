@@ -10,11 +10,11 @@ struct I32 {
   __m512i v;
 };
 FATHOM_INLINE I32 set1_i32(int32_t x) { return {_mm512_set1_epi32(x)}; }
-FATHOM_INLINE I32 load(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
-FATHOM_INLINE void store(int32_t* p, I32 a) { _mm512_storeu_si512(p, a.v); }
+FATHOM_INLINE I32 load_i32(const void* p) { return {_mm512_loadu_si512(p)}; }
+FATHOM_INLINE void store_i32(void* p, I32 a) { _mm512_storeu_si512(p, a.v); }
 FATHOM_INLINE I32 operator+(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 FATHOM_INLINE I32 truncate(F32 a) { return {_mm512_cvttps_epi32(a.v)}; }  // |a| < 2^31
-FATHOM_INLINE F32 to_float(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+FATHOM_INLINE F32 to_f32(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 // sum + (a >= b ? x : 0)
 FATHOM_INLINE I32 add_at_least(I32 sum, F32 a, F32 b, I32 x) {
   return {_mm512_mask_add_epi32(sum.v, _mm512_cmp_ps_mask(a.v, b.v, _CMP_GE_OQ), sum.v, x.v)};
@@ -27,18 +27,18 @@ struct I32 {
   __m256i lo, hi;
 };
 FATHOM_INLINE I32 set1_i32(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
-FATHOM_INLINE I32 load(const int32_t* p) {
-  const __m256i* q = reinterpret_cast<const __m256i*>(p);
+FATHOM_INLINE I32 load_i32(const void* p) {
+  const __m256i* q = static_cast<const __m256i*>(p);
   return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
 }
-FATHOM_INLINE void store(int32_t* p, I32 a) {
-  __m256i* q = reinterpret_cast<__m256i*>(p);
+FATHOM_INLINE void store_i32(void* p, I32 a) {
+  __m256i* q = static_cast<__m256i*>(p);
   _mm256_storeu_si256(q, a.lo);
   _mm256_storeu_si256(q + 1, a.hi);
 }
 FATHOM_INLINE I32 operator+(I32 a, I32 b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
 FATHOM_INLINE I32 truncate(F32 a) { return {_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi)}; }
-FATHOM_INLINE F32 to_float(I32 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+FATHOM_INLINE F32 to_f32(I32 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 FATHOM_INLINE I32 add_at_least(I32 sum, F32 a, F32 b, I32 x) {
   const __m256i lo = _mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ));
   const __m256i hi = _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ));
@@ -55,15 +55,15 @@ struct I32 {
   V16i v;
 };
 FATHOM_INLINE I32 set1_i32(int32_t x) { return {V16i{} + x}; }
-FATHOM_INLINE I32 load(const int32_t* p) {
+FATHOM_INLINE I32 load_i32(const void* p) {
   I32 r;
   std::memcpy(&r, p, sizeof r);
   return r;
 }
-FATHOM_INLINE void store(int32_t* p, I32 a) { std::memcpy(p, &a, sizeof a); }
+FATHOM_INLINE void store_i32(void* p, I32 a) { std::memcpy(p, &a, sizeof a); }
 FATHOM_INLINE I32 operator+(I32 a, I32 b) { return {a.v + b.v}; }
 FATHOM_INLINE I32 truncate(F32 a) { return {__builtin_convertvector(a.v, V16i)}; }
-FATHOM_INLINE F32 to_float(I32 a) { return {__builtin_convertvector(a.v, V16f)}; }
+FATHOM_INLINE F32 to_f32(I32 a) { return {__builtin_convertvector(a.v, V16f)}; }
 FATHOM_INLINE I32 add_at_least(I32 sum, F32 a, F32 b, I32 x) { return {sum.v + ((a.v >= b.v) & x.v)}; }
 FATHOM_INLINE uint32_t bits_at_least(F32 a, F32 b) {
   uint32_t bits = 0;
@@ -80,7 +80,7 @@ FATHOM_INLINE int64_t wide_sum(I32 a) {
                                                   _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(a.v, 1))));
 #else
   int32_t t[16];
-  store(t, a);
+  store_i32(t, a);
   int64_t sum = 0;
   for (int i = 0; i < 16; ++i) sum += t[i];
   return sum;

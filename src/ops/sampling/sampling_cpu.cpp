@@ -17,7 +17,7 @@ struct Parts {
 };
 FATHOM_INLINE Parts parts(F32 v) {
   const I32 high = truncate(v * set1(1 / kLowPart));
-  return {high, truncate(fnma(to_float(high), set1(kLowPart), v))};
+  return {high, truncate(fnma(to_f32(high), set1(kLowPart), v))};
 }
 FATHOM_INLINE int64_t whole(I32 high, I32 low) { return (wide_sum(high) << 20) + wide_sum(low); }
 
