@@ -11,15 +11,9 @@
 namespace fathom {
 namespace {
 
-ModelConfig config_of(const std::string& kind) {
-  ModelConfig c = tiny_config(kind);
-  c.max_position_embeddings = 400;
-  return c;
-}
-
 TEST(BatchedBench, CountsWhatItSays) {
   for (const char* kind : {"v3", "qwen2"}) {
-    Decoder model = random_model(config_of(kind), {Compute::kBF16, MlaFormula::kAbsorbed});
+    Decoder model = random_model(tiny_config(kind, 400), {Compute::kBF16, MlaFormula::kAbsorbed});
     BatchedBenchOptions options;
     options.prompt_tokens = 70;
     options.tokens = 12;
@@ -52,7 +46,7 @@ TEST(BatchedBench, CountsWhatItSays) {
 }
 
 TEST(BatchedBench, TooLongIsAnError) {
-  Decoder model = random_model(config_of("v3"), {Compute::kF32, MlaFormula::kAbsorbed});
+  Decoder model = random_model(tiny_config("v3", 400), {Compute::kF32, MlaFormula::kAbsorbed});
   BatchedBenchOptions options;
   options.depth = 300;
   options.prompt_tokens = 64;

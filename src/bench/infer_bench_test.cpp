@@ -14,16 +14,10 @@
 namespace fathom {
 namespace {
 
-ModelConfig config_of(const std::string& kind) {
-  ModelConfig c = tiny_config(kind);
-  c.max_position_embeddings = 400;
-  return c;
-}
-
 TEST(InferBench, CountsWhatItSays) {
   for (const char* kind : {"v3", "qwen2"})
     for (const Compute compute : {Compute::kF32, Compute::kBF16}) {
-      Decoder model = random_model(config_of(kind), {compute, MlaFormula::kAbsorbed});
+      Decoder model = random_model(tiny_config(kind, 400), {compute, MlaFormula::kAbsorbed});
       for (const int64_t depth : {0, 130}) {
         const InferBenchRow decode = bench_decode(model, 20, depth, 3);
         EXPECT_TRUE(decode.decode);
@@ -73,7 +67,7 @@ TEST(InferBench, NamedShapesHaveTheirSizes) {
 // The random weights make a model that computes: finite logits that differ from token to token.
 TEST(InferBench, RandomModelsCompute) {
   for (const char* kind : {"v3", "v2lite", "qwen2", "qwen3", "llama"}) {
-    Decoder model = random_model(config_of(kind), {Compute::kBF16, MlaFormula::kExpanded});
+    Decoder model = random_model(tiny_config(kind, 400), {Compute::kBF16, MlaFormula::kExpanded});
     Batch batch;
     batch.add(tiny_tokens(9, 3));
     const Tensor logits = model.logits(model.forward(batch, nullptr));
@@ -88,13 +82,13 @@ TEST(InferBench, RandomModelsCompute) {
 }
 
 TEST(InferBench, TooLongIsAnError) {
-  Decoder model = random_model(config_of("v3"), {Compute::kF32, MlaFormula::kAbsorbed});
+  Decoder model = random_model(tiny_config("v3", 400), {Compute::kF32, MlaFormula::kAbsorbed});
   EXPECT_THROW(bench_decode(model, 200, 300, 1), Error);
   EXPECT_THROW(bench_prefill(model, 401, 0, 1), Error);
 }
 
 TEST(InferBench, ProfileAddsUpAndTraces) {
-  Decoder model = random_model(config_of("v3"), {Compute::kBF16, MlaFormula::kAbsorbed});
+  Decoder model = random_model(tiny_config("v3", 400), {Compute::kBF16, MlaFormula::kAbsorbed});
   profile_enable(true);
   profile_trace(true);
   const InferBenchRow row = bench_decode(model, 12, 0, 2);

@@ -9,16 +9,10 @@
 namespace fathom {
 namespace {
 
-ModelConfig config_of(const std::string& kind) {
-  ModelConfig c = tiny_config(kind);
-  c.max_position_embeddings = 1000;
-  return c;
-}
-
 // 256 positions of prompt and 6 answers of 64: whole blocks, so that what is kept is what is needed.
 TEST(ShareBench, ThePromptIsComputedAndKeptOnce) {
   for (const char* kind : {"v3", "qwen2"}) {
-    Decoder model = random_model(config_of(kind), {Compute::kBF16, MlaFormula::kAbsorbed});
+    Decoder model = random_model(tiny_config(kind, 1000), {Compute::kBF16, MlaFormula::kAbsorbed});
     ShareBenchOptions options;
     options.answers = 6;
     options.prompt_tokens = 256;
@@ -41,7 +35,7 @@ TEST(ShareBench, ThePromptIsComputedAndKeptOnce) {
 }
 
 TEST(ShareBench, ComparingAndTheHitCanBeLeftOut) {
-  Decoder model = random_model(config_of("v3"), {Compute::kF32, MlaFormula::kAbsorbed});
+  Decoder model = random_model(tiny_config("v3", 1000), {Compute::kF32, MlaFormula::kAbsorbed});
   ShareBenchOptions options;
   options.answers = 2;
   options.prompt_tokens = 70;

@@ -10,10 +10,10 @@ namespace fathom {
 
 // Every kind of layer: "v3" (q_lora, groups, bias, shared expert, MTP, YaRN), "v2lite" (no q_lora, softmax, greedy),
 // "qwen2" (biases, tied), "qwen3" (norms on q and k), "llama" (no biases, llama3 scaling).
-inline ModelConfig tiny_config(const std::string& kind) {
+inline ModelConfig tiny_config(const std::string& kind, int64_t positions = 512) {
   ModelConfig c;
   c.vocab_size = 61, c.hidden_size = 32, c.intermediate_size = 40, c.num_hidden_layers = 3;
-  c.num_attention_heads = 4, c.num_key_value_heads = 4, c.max_position_embeddings = 512;
+  c.num_attention_heads = 4, c.num_key_value_heads = 4, c.max_position_embeddings = positions;
   if (kind == "v3" || kind == "v2lite") {
     c.model_type = kind == "v3" ? "deepseek_v3" : "deepseek_v2";
     c.q_lora_rank = kind == "v3" ? 12 : 0;
