@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
 
 namespace fathom {
 namespace {
@@ -41,17 +42,16 @@ std::string describe(const StepTrace::Part& part, size_t step) {
 void StepTrace::begin(const StepPlan& plan, double now) {
   if (++num_steps_ > max_steps_) return;
   Step step{now, now, {}, plan.preempted};
-  for (const uint64_t id : plan.preempted) computed_.erase(id);
+  for (const uint64_t id : plan.preempted) begun_.erase(id);
   for (const StepPlan::Rows& rows : plan.rows) {
     const uint64_t id = rows.sequence->id;
-    const auto [it, is_new] = computed_.emplace(id, 0);
+    const bool is_new = begun_.insert(id).second;
     // What it starts behind was computed by others, by itself before, or by the one that it follows.
     if (is_new && rows.begin > 0) step.parts.push_back({id, Kind::kFound, rows.begin});
     const int64_t guesses = std::min(rows.num_draft, rows.end - rows.begin);
     if (const int64_t own = rows.end - rows.begin - guesses; own > 0)
       step.parts.push_back({id, rows.prefill ? Kind::kPrompt : Kind::kToken, own});
     if (guesses > 0) step.parts.push_back({id, Kind::kGuess, guesses});
-    it->second = rows.end;
   }
   steps_.push_back(std::move(step));
 }

@@ -1,7 +1,7 @@
 // What the engine's steps computed for whom, for a picture: a lane a request, time to the right.
 #pragma once
 #include <cstdint>
-#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,7 +40,7 @@ class StepTrace {
   const size_t max_steps_;
   size_t num_steps_ = 0;
   std::vector<Step> steps_;
-  std::map<uint64_t, int64_t> computed_;  // positions that a running request's steps have behind them
+  std::set<uint64_t> begun_;  // requests that had rows, since their last pre-emption
 };
 
 }  // namespace fathom
