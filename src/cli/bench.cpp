@@ -149,52 +149,48 @@ int bench_tokenizer(const TokenizerBenchOptions& options, bool json) {
 }  // namespace
 
 int command_bench(int argc, char** argv) {
-  CLI::App app{"Benchmarks: time, rate and share of the measured limit of this machine", "fathom bench"};
-  app.require_subcommand(1);
+  CommandLine command{"Benchmarks: time, rate and share of the measured limit of this machine", "fathom bench"};
+  command.require_subcommand();
   bool json = false;
   std::string filter;
   double budget_s = 0.1;
-  CLI::App* ops = app.add_subcommand("ops", "each op's cases");
-  ops->add_option("--filter", filter, "only cases whose name holds this text");
-  ops->add_option("--seconds", budget_s, "time for each case")->check(CLI::Range(0.001, 60.0));
-  ops->add_flag("--json", json, "one JSON object on stdout");
-  add_threads_option(*ops);
+  CommandLine& ops = command.add_subcommand("ops", "each op's cases");
+  ops.add_option("--filter", filter, "only cases whose name holds this text");
+  ops.add_option("--seconds", budget_s, "time for each case").range(0.001, 60.0);
+  ops.add_flag("--json", json, "one JSON object on stdout");
+  add_threads_option(ops);
   BenchInferCommand infer;
-  infer.add(app);
+  infer.add(command);
   BenchBatchedCommand batched;
-  batched.add(app);
+  batched.add(command);
   BenchSpeculateCommand speculate;
-  speculate.add(app);
+  speculate.add(command);
   TrainBenchOptions train_options;
   std::string models = "small,medium,dense50m";
-  CLI::App* train = app.add_subcommand("train", "one training step: forward, backward, clipping, AdamW");
-  train->add_option("--model", models, "of small, medium, dense50m: one or several with commas");
-  train->add_option("--seconds", train_options.seconds, "time for each row")->check(CLI::Range(0.001, 3600.0));
-  train->add_flag("--f32", train_options.f32, "f32 compute instead of bf16");
+  CommandLine& train = command.add_subcommand("train", "one training step: forward, backward, clipping, AdamW");
+  train.add_option("--model", models, "of small, medium, dense50m: one or several with commas");
+  train.add_option("--seconds", train_options.seconds, "time for each row").range(0.001, 3600.0);
+  train.add_flag("--f32", train_options.f32, "f32 compute instead of bf16");
   bool profile = false;
-  train->add_flag("--profile", profile, "where the time goes, by op (to stderr with --json)");
-  train->add_flag("--json", json, "one JSON object on stdout");
-  add_threads_option(*train);
+  train.add_flag("--profile", profile, "where the time goes, by op (to stderr with --json)");
+  train.add_flag("--json", json, "one JSON object on stdout");
+  add_threads_option(train);
   TokenizerBenchOptions tokenizer_options;
-  CLI::App* tokenizer = app.add_subcommand("tokenizer", "text to tokens, on one thread and on all");
-  tokenizer->add_option("--text", tokenizer_options.text, "text or JSONL ({\"text\"}); without it words are made up");
-  tokenizer->add_option("--tokenizer", tokenizer_options.directory,
-                        "directory with tokenizer.json; without it one of 8192 tokens is trained on the text");
-  tokenizer->add_option("--mb", tokenizer_options.megabytes, "megabytes of text to make up")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  tokenizer->add_option("--runs", tokenizer_options.runs, "timed runs; the median counts")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  tokenizer->add_flag("--json", json, "one JSON object on stdout");
-  add_threads_option(*tokenizer);
-  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  CommandLine& tokenizer = command.add_subcommand("tokenizer", "text to tokens, on one thread and on all");
+  tokenizer.add_option("--text", tokenizer_options.text, "text or JSONL ({\"text\"}); without it words are made up");
+  tokenizer.add_option("--tokenizer", tokenizer_options.directory,
+                       "directory with tokenizer.json; without it one of 8192 tokens is trained on the text");
+  tokenizer.add_option("--mb", tokenizer_options.megabytes, "megabytes of text to make up").range(1, 1000).show_default();
+  tokenizer.add_option("--runs", tokenizer_options.runs, "timed runs; the median counts").range(1, 1000).show_default();
+  tokenizer.add_flag("--json", json, "one JSON object on stdout");
+  add_threads_option(tokenizer);
+  if (const auto code = command.parse(argc, argv)) return *code;
   if (infer.parsed()) return infer.run();
   if (batched.parsed()) return batched.run();
   if (speculate.parsed()) return speculate.run();
-  if (tokenizer->parsed()) return bench_tokenizer(tokenizer_options, json);
+  if (tokenizer.parsed()) return bench_tokenizer(tokenizer_options, json);
   if (profile) profile_enable(true);
-  if (train->parsed()) return bench_train(models, train_options, json);
+  if (train.parsed()) return bench_train(models, train_options, json);
   return bench_ops(filter, budget_s, json);
 }
 

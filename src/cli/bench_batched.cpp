@@ -14,7 +14,7 @@ namespace fathom {
 namespace {
 
 constexpr double kMiB = 1048576;
-const auto kCount = CLI::Range(int64_t{1}, int64_t{1} << 24);
+constexpr int64_t kMaxTokens = int64_t{1} << 24;
 
 Json to_json(const BatchedBenchRow& r) {
   return {{"batch", r.batch},
@@ -91,30 +91,26 @@ void print(const ShareBenchResult& r, const ShareBenchOptions& o) {
 
 }  // namespace
 
-void BenchBatchedCommand::add(CLI::App& app) {
-  batched_ = app.add_subcommand("batched", "decoding of many sequences at once, and what arithmetic and bandwidth allow");
-  share_ = app.add_subcommand("share", "many answers to one prompt, beside not sharing; a prompt that is found in the cache");
-  for (CLI::App* command : {batched_, share_}) {
-    model_.add(*command);
-    command->add_flag("--json", json_, "one JSON object on stdout");
-    add_threads_option(*command);
+void BenchBatchedCommand::add(CommandLine& command) {
+  batched_ = &command.add_subcommand("batched", "decoding of many sequences at once, and what arithmetic and bandwidth allow");
+  share_ =
+      &command.add_subcommand("share", "many answers to one prompt, beside not sharing; a prompt that is found in the cache");
+  for (CommandLine* subcommand : {batched_, share_}) {
+    model_.add(*subcommand);
+    subcommand->add_flag("--json", json_, "one JSON object on stdout");
+    add_threads_option(*subcommand);
   }
-  batched_->add_option("--batch", batches_, "sequences at once, with commas")
-      ->delimiter(',')
-      ->check(CLI::Range(int64_t{1}, int64_t{4096}))
-      ->capture_default_str();
+  batched_->add_option("--batch", batches_, "sequences at once, with commas").delimiter(',').range(1, 4096).show_default();
   batched_->add_option("--prompt", options_.prompt_tokens, "random tokens before each sequence's answer, its own")
-      ->check(kCount)
-      ->capture_default_str();
+      .range(1, kMaxTokens)
+      .show_default();
   batched_->add_option("--depth", options_.depth, "tokens before them that all sequences share (whole blocks of 64)")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
-      ->capture_default_str();
-  batched_->add_option("--tokens", options_.tokens, "decoded by each sequence")->check(kCount)->capture_default_str();
-  batched_->add_option("--runs", options_.runs, "timed runs; the median counts")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+      .range(0, kMaxTokens)
+      .show_default();
+  batched_->add_option("--tokens", options_.tokens, "decoded by each sequence").range(1, kMaxTokens).show_default();
+  batched_->add_option("--runs", options_.runs, "timed runs; the median counts").range(1, 1000).show_default();
   batched_
-      ->add_option_function<std::string>(
+      ->add_text_function(
           "--sampling",
           [this](const std::string& name) {
             for (const NamedSampling& s : bench_samplings())
@@ -122,26 +118,22 @@ void BenchBatchedCommand::add(CLI::App& app) {
           },
           "how tokens are drawn; the table's column `sampler` is the share of a step that scheduling and drawing take: greedy, "
           "plain (temperature 1), top-p (0.95 at 0.6), top-k (50), min-p (0.05)")
-      ->check(CLI::IsMember({"greedy", "plain", "top-p", "top-k", "min-p"}))
-      ->default_str("greedy");
+      .one_of({"greedy", "plain", "top-p", "top-k", "min-p"})
+      .show_default("greedy");
   batched_->add_flag("--profile", profile_, "where the time goes, by op (to stderr with --json)");
-  share_->add_option("--answers", share_options_.answers, "to the prompt")
-      ->check(CLI::Range(int64_t{1}, int64_t{4096}))
-      ->capture_default_str();
+  share_->add_option("--answers", share_options_.answers, "to the prompt").range(1, 4096).show_default();
   share_->add_option("--prompt", share_options_.prompt_tokens, "random tokens of the prompt")
-      ->check(kCount)
-      ->capture_default_str();
+      .range(1, kMaxTokens)
+      .show_default();
   share_->add_option("--tokens", share_options_.tokens, "of each answer, drawn at temperature 1")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 24))
-      ->capture_default_str();
+      .range(2, kMaxTokens)
+      .show_default();
   share_->add_flag("--no-compare", no_compare_,
                    "leave out the same without sharing, which computes the prompt for each answer");
   share_->add_option("--hit", share_options_.hit_tokens, "tokens of the prompt that is found; 0: none")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
-      ->capture_default_str();
-  share_->add_option("--runs", share_options_.runs, "timed hits; the median counts")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+      .range(0, kMaxTokens)
+      .show_default();
+  share_->add_option("--runs", share_options_.runs, "timed hits; the median counts").range(1, 1000).show_default();
 }
 
 int BenchBatchedCommand::run_batched() const {

@@ -1,16 +1,16 @@
 // fathom bench batched and share: their options and tables.
 #pragma once
-#include <CLI/CLI.hpp>
 #include <vector>
 
 #include "bench/batched_bench.h"
 #include "bench/share_bench.h"
 #include "cli/bench_model.h"
+#include "cli/command_line.h"
 
 namespace fathom {
 
 struct BenchBatchedCommand {
-  void add(CLI::App& app);  // both subcommands
+  void add(CommandLine& command);  // both subcommands
   bool parsed() const { return batched_->parsed() || share_->parsed(); }
   int run() const { return batched_->parsed() ? run_batched() : run_share(); }
 
@@ -23,7 +23,7 @@ struct BenchBatchedCommand {
   BatchedBenchOptions options_;
   ShareBenchOptions share_options_;
   bool json_ = false, profile_ = false, no_compare_ = false;
-  CLI::App *batched_ = nullptr, *share_ = nullptr;
+  CommandLine *batched_ = nullptr, *share_ = nullptr;
 };
 
 }  // namespace fathom

@@ -17,6 +17,7 @@ namespace fathom {
 namespace {
 
 constexpr double kMiB = 1048576;
+constexpr int64_t kMaxTokens = int64_t{1} << 24;
 
 Json to_json(const InferBenchRow& r) {
   return {{"test", r.decode ? "decode" : "prefill"},
@@ -48,31 +49,28 @@ void print_row(const InferBenchRow& r) {
 
 }  // namespace
 
-void BenchInferCommand::add(CLI::App& app) {
-  prefill_ = app.add_subcommand("prefill", "a prompt to its first token, through the engine");
-  decode_ = app.add_subcommand("decode", "one token after another, through the engine");
-  depth_ = app.add_subcommand("depth", "both behind ever longer contexts, and what the cache's bytes explain");
-  for (CLI::App* command : {prefill_, decode_, depth_}) {
-    model_.add(*command);
-    command->add_option("--runs", runs_, "timed runs; the median counts")->check(CLI::Range(1, 1000))->capture_default_str();
-    command->add_flag("--json", json_, "one JSON object on stdout");
-    command->add_flag("--profile", profile_, "where the time goes, by op (to stderr with --json)");
-    command->add_option("--trace", trace_, "write the last row's ops as Chrome trace events to this file");
-    add_threads_option(*command);
+void BenchInferCommand::add(CommandLine& command) {
+  prefill_ = &command.add_subcommand("prefill", "a prompt to its first token, through the engine");
+  decode_ = &command.add_subcommand("decode", "one token after another, through the engine");
+  depth_ = &command.add_subcommand("depth", "both behind ever longer contexts, and what the cache's bytes explain");
+  for (CommandLine* subcommand : {prefill_, decode_, depth_}) {
+    model_.add(*subcommand);
+    subcommand->add_option("--runs", runs_, "timed runs; the median counts").range(1, 1000).show_default();
+    subcommand->add_flag("--json", json_, "one JSON object on stdout");
+    subcommand->add_flag("--profile", profile_, "where the time goes, by op (to stderr with --json)");
+    subcommand->add_option("--trace", trace_, "write the last row's ops as Chrome trace events to this file");
+    add_threads_option(*subcommand);
   }
-  const auto count = CLI::Range(int64_t{1}, int64_t{1} << 24);
-  prefill_->add_option("--tokens", prefill_tokens_, "length of the prompt")->check(count)->capture_default_str();
-  decode_->add_option("--tokens", decode_tokens_, "tokens to generate")->check(count)->capture_default_str();
-  depth_->add_option("--prefill", prefill_tokens_, "length of the prompt")->check(count)->capture_default_str();
-  depth_->add_option("--tokens", decode_tokens_, "tokens to generate")->check(count)->capture_default_str();
-  for (CLI::App* command : {prefill_, decode_})
-    command->add_option("--depth", at_, "tokens in the cache before")
-        ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
-        ->capture_default_str();
+  prefill_->add_option("--tokens", prefill_tokens_, "length of the prompt").range(1, kMaxTokens).show_default();
+  decode_->add_option("--tokens", decode_tokens_, "tokens to generate").range(1, kMaxTokens).show_default();
+  depth_->add_option("--prefill", prefill_tokens_, "length of the prompt").range(1, kMaxTokens).show_default();
+  depth_->add_option("--tokens", decode_tokens_, "tokens to generate").range(1, kMaxTokens).show_default();
+  for (CommandLine* subcommand : {prefill_, decode_})
+    subcommand->add_option("--depth", at_, "tokens in the cache before").range(0, kMaxTokens).show_default();
   depth_->add_option("--depth", depths_, "tokens in the cache before, with commas")
-      ->delimiter(',')
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
-      ->capture_default_str();
+      .delimiter(',')
+      .range(0, kMaxTokens)
+      .show_default();
 }
 
 int BenchInferCommand::run() const {

@@ -1,15 +1,15 @@
 // fathom bench prefill, decode, depth: their options and tables.
 #pragma once
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "cli/bench_model.h"
+#include "cli/command_line.h"
 
 namespace fathom {
 
 struct BenchInferCommand {
-  void add(CLI::App& app);  // the three subcommands
+  void add(CommandLine& command);  // the three subcommands
   bool parsed() const { return prefill_->parsed() || decode_->parsed() || depth_->parsed(); }
   int run() const;
 
@@ -20,7 +20,7 @@ struct BenchInferCommand {
   int64_t prefill_tokens_ = 512, decode_tokens_ = 128, at_ = 0;
   int runs_ = 3;
   bool json_ = false, profile_ = false;
-  CLI::App *prefill_ = nullptr, *decode_ = nullptr, *depth_ = nullptr;
+  CommandLine *prefill_ = nullptr, *decode_ = nullptr, *depth_ = nullptr;
 };
 
 }  // namespace fathom

@@ -34,20 +34,19 @@ BenchModel find_bench_model(const std::string& name) {
   return {std::move(config), std::move(files)};
 }
 
-void BenchModelOptions::add(CLI::App& app) {
-  app.add_option("--model", model,
-                 "qwen1.5b, v2lite, v3mini or a config.json: random weights of that shape; or a model directory or FILE.gguf")
-      ->capture_default_str();
-  app.add_option("--dtype", dtype, "f32 or bf16: type of weights, activations and cache")
-      ->check(CLI::IsMember({"f32", "bf16"}))
-      ->capture_default_str();
-  app.add_option("--weights", weights, "of a random model: " + weight_format_names() + "; plain is as --dtype")
-      ->capture_default_str();
-  app.add_option("--mla", mla, "MLA formula: expanded or absorbed")
-      ->check(CLI::IsMember({"expanded", "absorbed"}))
-      ->capture_default_str();
-  add_activations_option(app, activations);
-  add_cache_type_option(app, cache_type);
+void BenchModelOptions::add(CommandLine& command) {
+  command
+      .add_option("--model", model,
+                  "qwen1.5b, v2lite, v3mini or a config.json: random weights of that shape; or a model directory or FILE.gguf")
+      .show_default();
+  command.add_option("--dtype", dtype, "f32 or bf16: type of weights, activations and cache")
+      .one_of({"f32", "bf16"})
+      .show_default();
+  command.add_option("--weights", weights, "of a random model: " + weight_format_names() + "; plain is as --dtype")
+      .show_default();
+  command.add_option("--mla", mla, "MLA formula: expanded or absorbed").one_of({"expanded", "absorbed"}).show_default();
+  add_activations_option(command, activations);
+  add_cache_type_option(command, cache_type);
 }
 
 Numerics BenchModelOptions::numerics() const {

@@ -1,13 +1,13 @@
 // The model that a benchmark runs: a named shape or a config.json by itself, both with random weights, or one with its own;
 // and the options that say which and how it computes.
 #pragma once
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
 
 #include "base/json.h"
 #include "bench/random_model.h"
 #include "checkpoint/model_files.h"
+#include "cli/command_line.h"
 
 namespace fathom {
 
@@ -21,7 +21,7 @@ BenchModel find_bench_model(const std::string& name);  // Error (usage) where th
 struct BenchModelOptions {
   std::string model = "v3mini", dtype = "bf16", mla = "absorbed", weights = "plain", cache_type = "plain",
               activations = "16bit";
-  void add(CLI::App& app);
+  void add(CommandLine& command);
   BenchModel find() const;  // checks --weights too
   Numerics numerics() const;
   WeightFormat format() const;  // Error (usage) where --weights names none

@@ -50,29 +50,24 @@ void print(const SpeculateBenchResult& r) {
 
 }  // namespace
 
-void BenchSpeculateCommand::add(CLI::App& app) {
-  command_ = app.add_subcommand("speculate", "decoding with speculation beside without, and the gain that the bytes allow");
+void BenchSpeculateCommand::add(CommandLine& command) {
+  command_ =
+      &command.add_subcommand("speculate", "decoding with speculation beside without, and the gain that the bytes allow");
   model_.add(*command_);
   speculation_.kind = "mtp";
   speculation_.add(*command_);
   command_
       ->add_option("--force-acceptance", options_.force_acceptance,
                    "each guess is right with this probability, whatever the drafter says (it works all the same)")
-      ->check(CLI::Range(0.0, 1.0));
+      .range(0.0, 1.0);
   command_->add_option("--prompt", prompt_, "text to go on from (a model with a tokenizer); without it random ids");
   command_->add_option("--prompt-tokens", options_.prompt_tokens, "random ids before the first token")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-      ->capture_default_str();
-  command_->add_option("--temperature", options_.temperature, "0: the likeliest token")
-      ->check(CLI::Range(0.0, 100.0))
-      ->capture_default_str();
-  command_->add_option("--tokens", options_.tokens, "tokens to decode")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-      ->capture_default_str();
-  command_->add_option("--batch", options_.batch, "sequences at once")->check(CLI::Range(1, 1024))->capture_default_str();
-  command_->add_option("--runs", options_.runs, "timed pairs of runs; the median counts")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+      .range(1, int64_t{1} << 20)
+      .show_default();
+  command_->add_option("--temperature", options_.temperature, "0: the likeliest token").range(0.0, 100.0).show_default();
+  command_->add_option("--tokens", options_.tokens, "tokens to decode").range(1, int64_t{1} << 20).show_default();
+  command_->add_option("--batch", options_.batch, "sequences at once").range(1, 1024).show_default();
+  command_->add_option("--runs", options_.runs, "timed pairs of runs; the median counts").range(1, 1000).show_default();
   command_->add_flag("--json", json_, "one JSON object on stdout");
   add_threads_option(*command_);
 }

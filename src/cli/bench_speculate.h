@@ -1,16 +1,16 @@
 // fathom bench speculate: its options and its table.
 #pragma once
-#include <CLI/CLI.hpp>
 #include <string>
 
 #include "bench/speculate_bench.h"
 #include "cli/bench_model.h"
+#include "cli/command_line.h"
 #include "cli/speculation_options.h"
 
 namespace fathom {
 
 struct BenchSpeculateCommand {
-  void add(CLI::App& app);
+  void add(CommandLine& command);
   bool parsed() const { return command_->parsed(); }
   int run() const;
 
@@ -20,7 +20,7 @@ struct BenchSpeculateCommand {
   SpeculationOptions speculation_;
   SpeculateBenchOptions options_;
   bool json_ = false;
-  CLI::App* command_ = nullptr;
+  CommandLine* command_ = nullptr;
 };
 
 }  // namespace fathom

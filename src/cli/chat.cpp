@@ -211,24 +211,23 @@ void converse(Chat& chat, ChatScreen& screen) {
 }  // namespace
 
 int command_chat(int argc, char** argv) {
-  CLI::App app("Talk to a model. Thinking is dimmed; Ctrl-C stops an answer; /help lists what else there is", "fathom chat");
-  app.footer("From a pipe every line is a message: echo \"2+2?\" | fathom chat DIR");
+  CommandLine command("Talk to a model. Thinking is dimmed; Ctrl-C stops an answer; /help lists what else there is",
+                      "fathom chat");
+  command.footer("From a pipe every line is a message: echo \"2+2?\" | fathom chat DIR");
   ModelOptions options;
   SamplingOptions sampling;
   SpeculationOptions speculation_options;
   std::string system;
   int64_t max_tokens = 4096;
   bool no_think = false;
-  options.add(app);
-  options.add_prefix_cache(app);
-  sampling.add(app);
-  speculation_options.add(app);
-  app.add_option("--system", system, "system message");
-  app.add_flag("--no-think", no_think, "answer at once: the template is told enable_thinking=false");
-  app.add_option("--max-tokens", max_tokens, "tokens of an answer at most")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
-      ->capture_default_str();
-  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  options.add(command);
+  options.add_prefix_cache(command);
+  sampling.add(command);
+  speculation_options.add(command);
+  command.add_option("--system", system, "system message");
+  command.add_flag("--no-think", no_think, "answer at once: the template is told enable_thinking=false");
+  command.add_option("--max-tokens", max_tokens, "tokens of an answer at most").range(1, int64_t{1} << 30).show_default();
+  if (const auto code = command.parse(argc, argv)) return *code;
 
   const ModelFiles files = options.open();
   const ModelConfig& config = files.config();  // errors in the command line are found before the weights are read

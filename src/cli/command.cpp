@@ -5,21 +5,12 @@
 
 namespace fathom {
 
-Parsed parse_command(CLI::App& app, int argc, char** argv) {
-  try {
-    app.parse(argc, argv);
-    return {};
-  } catch (const CLI::ParseError& e) {
-    const int code = app.exit(e);  // prints help to stdout, or the error to stderr
-    return {true, code == 0 ? 0 : 2};
-  }
-}
-
-void add_threads_option(CLI::App& app) {
-  app.add_option_function<int>(
-         "--threads", [](const int& n) { set_num_threads(n); },
-         "worker threads (default: FATHOM_THREADS, OMP_NUM_THREADS, else all processors)")
-      ->check(CLI::Range(1, 1024));
+void add_threads_option(CommandLine& command) {
+  command
+      .add_integer_function(
+          "--threads", [](int64_t n) { set_num_threads(static_cast<int>(n)); },
+          "worker threads (default: FATHOM_THREADS, OMP_NUM_THREADS, else all processors)")
+      .range(1, 1024);
 }
 
 std::vector<int> parse_ids(const std::string& text) {

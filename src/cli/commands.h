@@ -1,7 +1,6 @@
 // The table of commands: one file per command (cli/<name>.cpp) that parses, calls and prints. A new command is one file,
 // one declaration here and one line in the table of main.cpp. Each returns the exit code: 0 done, 1 failed, 2 bad usage.
 // Errors may be thrown: main catches them once. With --json: one JSON object on stdout, everything else on stderr.
-// Without CLI11, so that main.cpp compiles in no time.
 #pragma once
 
 namespace fathom {

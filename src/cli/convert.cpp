@@ -12,12 +12,12 @@
 namespace fathom {
 
 int command_convert(int argc, char** argv) {
-  CLI::App app(
+  CommandLine command(
       "Convert a model: a Hugging Face directory or a GGUF file into either of them. Needs little memory; a conversion that "
       "was "
       "stopped or killed goes on when the same command is given again.",
       "fathom convert");
-  app.footer(
+  command.footer(
       "Examples: fathom convert DIR model.gguf --to gguf --dtype q4_k\n"
       "          fathom convert model.gguf DIR --to hf\n"
       "          fathom convert FP8-DIR DIR --to hf --dtype bf16");
@@ -25,23 +25,23 @@ int command_convert(int argc, char** argv) {
   std::string format;
   double shard_gb = 5;
   bool no_mtp = false, json = false;
-  app.add_option("FROM", options.from, "model directory or FILE.gguf")->required();
-  app.add_option("TO", options.to, "what is made; it must not exist yet")->required();
-  app.add_option("--to", format, "hf (a directory with safetensors) or gguf")->required()->check(CLI::IsMember({"hf", "gguf"}));
-  app.add_option(
-         "--dtype", options.dtype,
-         "f32, f16, bf16; hf also int8, int4-g32, int4-g128 (linear layers' weights, as compressed-tensors); gguf also q8_0, "
-         "q4_0, q4_1, q5_0, q4_k, q6_k "
-         "(default: as the source; quantised sources become bf16, but a directory copied to a directory keeps every byte)")
-      ->check(CLI::IsMember(
-          {"f32", "f16", "bf16", "int8", "int4-g32", "int4-g128", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"}));
-  app.add_option("--shard-gb", shard_gb, "hf: size of a safetensors file at most, in GB")
-      ->check(CLI::Range(0.001, 1000.0))
-      ->capture_default_str();
-  app.add_flag("--no-mtp", no_mtp, "gguf: leave the MTP layer out");
-  app.add_flag("--json", json, "one JSON object on stdout: tensors, bytes, seconds, warnings");
-  add_threads_option(app);
-  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  command.add_option("FROM", options.from, "model directory or FILE.gguf").required();
+  command.add_option("TO", options.to, "what is made; it must not exist yet").required();
+  command.add_option("--to", format, "hf (a directory with safetensors) or gguf").required().one_of({"hf", "gguf"});
+  command
+      .add_option(
+          "--dtype", options.dtype,
+          "f32, f16, bf16; hf also int8, int4-g32, int4-g128 (linear layers' weights, as compressed-tensors); gguf also q8_0, "
+          "q4_0, q4_1, q5_0, q4_k, q6_k "
+          "(default: as the source; quantised sources become bf16, but a directory copied to a directory keeps every byte)")
+      .one_of({"f32", "f16", "bf16", "int8", "int4-g32", "int4-g128", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"});
+  command.add_option("--shard-gb", shard_gb, "hf: size of a safetensors file at most, in GB")
+      .range(0.001, 1000.0)
+      .show_default();
+  command.add_flag("--no-mtp", no_mtp, "gguf: leave the MTP layer out");
+  command.add_flag("--json", json, "one JSON object on stdout: tensors, bytes, seconds, warnings");
+  add_threads_option(command);
+  if (const auto code = command.parse(argc, argv)) return *code;
   options.format = format == "gguf" ? ConvertOptions::Format::kGguf : ConvertOptions::Format::kHuggingFace;
   options.shard_bytes = static_cast<int64_t>(shard_gb * 1e9);
   options.mtp = !no_mtp;

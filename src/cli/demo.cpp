@@ -36,16 +36,15 @@ void print_answer(const char* who, const std::string& text, bool correct) {
 }  // namespace
 
 int command_demo(int argc, char** argv) {
-  CLI::App app{"Trains a small DeepSeek-V3 on reasoning traces, reinforces it with GRPO, and shows before and after.",
-               "fathom demo"};
+  CommandLine command{"Trains a small DeepSeek-V3 on reasoning traces, reinforces it with GRPO, and shows before and after.",
+                      "fathom demo"};
   std::string directory = "demo";
   bool quick = false, json = false;
-  app.add_option("--dir", directory, "where everything is kept; a second call continues or reuses it")->capture_default_str();
-  app.add_flag("--quick", quick, "a smaller model for a shorter time: to see that everything works");
-  app.add_flag("--json", json, "print the result as one JSON object");
-  add_threads_option(app);
-  const Parsed parsed = parse_command(app, argc, argv);
-  if (parsed.done) return parsed.code;
+  command.add_option("--dir", directory, "where everything is kept; a second call continues or reuses it").show_default();
+  command.add_flag("--quick", quick, "a smaller model for a shorter time: to see that everything works");
+  command.add_flag("--json", json, "print the result as one JSON object");
+  add_threads_option(command);
+  if (const auto code = command.parse(argc, argv)) return *code;
 
   const DemoPlan plan = make_demo_plan(directory, quick);
   std::fprintf(

@@ -113,14 +113,14 @@ void print(const Json& j) {
 }  // namespace
 
 int command_doctor(int argc, char** argv) {
-  CLI::App app{
+  CommandLine command{
       "What this machine can do: instruction sets, measured peak rates, bandwidth, memory. The read bandwidth is kept in "
       "$XDG_CACHE_HOME/fathom (~/.cache/fathom) for `fathom info`, which tells with it how fast a model could decode.",
       "fathom doctor"};
   bool json = false;
-  app.add_flag("--json", json, "one JSON object on stdout");
-  add_threads_option(app);
-  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  command.add_flag("--json", json, "one JSON object on stdout");
+  add_threads_option(command);
+  if (const auto code = command.parse(argc, argv)) return *code;
   const Json j = report();
   try {
     keep_measurement({memory_bandwidth(), num_threads(), today_utc()});

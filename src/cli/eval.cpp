@@ -22,15 +22,16 @@ struct PerplexityCommand {
   std::string text, jsonl, protocol = "sliding";
   int64_t context = 0, stride = 0, tokens = 0;
   bool json = false;
-  CLI::App* app = nullptr;
+  Option weights_option, dtype_option;  // of the baseline
 
-  void add(CLI::App& parent);
+  void add(CommandLine& parent);
   int run();
 };
 
-void PerplexityCommand::add(CLI::App& parent) {
-  app = parent.add_subcommand("perplexity", "nats per token, perplexity and bits per byte of a text, with 95 % intervals");
-  app->footer(
+void PerplexityCommand::add(CommandLine& parent) {
+  CommandLine& command =
+      parent.add_subcommand("perplexity", "nats per token, perplexity and bits per byte of a text, with 95 % intervals");
+  command.footer(
       "Protocols:\n"
       "  sliding    windows of --context tokens whose ends move on by --stride; every token but a document's first counts "
       "once\n"
@@ -39,27 +40,29 @@ void PerplexityCommand::add(CLI::App& parent) {
       "else of stretches of 256 tokens.\n"
       "Examples: fathom eval perplexity DIR --text book.txt\n"
       "          fathom eval perplexity DIR --text book.txt --weights q4_k --baseline-weights plain");
-  model.add(*app);
-  auto* by_text = app->add_option("--text", text, "a text file (plain, gzip, zstd)");
-  app->add_option("--jsonl", jsonl, "JSONL: {\"text\"} a line, or conversations, of which the assistant's turns count")
-      ->excludes(by_text);
-  app->add_option("--context", context,
+  model.add(command);
+  const Option by_text = command.add_option("--text", text, "a text file (plain, gzip, zstd)");
+  command.add_option("--jsonl", jsonl, "JSONL: {\"text\"} a line, or conversations, of which the assistant's turns count")
+      .excludes(by_text);
+  command
+      .add_option("--context", context,
                   "tokens that the model sees at once (default: 512, or all positions of a model with less)")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 24));
-  app->add_option("--stride", stride, "tokens from one window's end to the next (default: half of the context)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
-  app->add_option("--protocol", protocol, "sliding or llama.cpp")
-      ->check(CLI::IsMember({"sliding", "llama.cpp"}))
-      ->capture_default_str();
-  app->add_option("--tokens", tokens, "stop once so many tokens have been counted (default: the whole text)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
-  app->add_option("--baseline", baseline.directory,
-                  "a model to compare with: KL(baseline || model), equal first choices, ratio of perplexities");
-  app->add_option("--baseline-weights", baseline.weights, "as --weights, of the baseline; without --baseline: the same model")
-      ->check(CLI::IsMember({"plain", "int8", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"}));
-  app->add_option("--baseline-dtype", baseline.dtype, "as --dtype, of the baseline; without --baseline: the same model")
-      ->check(CLI::IsMember({"f32", "bf16"}));
-  app->add_flag("--json", json, "one JSON object on stdout");
+      .range(2, int64_t{1} << 24);
+  command.add_option("--stride", stride, "tokens from one window's end to the next (default: half of the context)")
+      .range(1, int64_t{1} << 24);
+  command.add_option("--protocol", protocol, "sliding or llama.cpp").one_of({"sliding", "llama.cpp"}).show_default();
+  command.add_option("--tokens", tokens, "stop once so many tokens have been counted (default: the whole text)")
+      .range(1, int64_t{1} << 40);
+  command.add_option("--baseline", baseline.directory,
+                     "a model to compare with: KL(baseline || model), equal first choices, ratio of perplexities");
+  weights_option = command
+                       .add_option("--baseline-weights", baseline.weights,
+                                   "as --weights, of the baseline; without --baseline: the same model")
+                       .one_of({"plain", "int8", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"});
+  dtype_option =
+      command.add_option("--baseline-dtype", baseline.dtype, "as --dtype, of the baseline; without --baseline: the same model")
+          .one_of({"f32", "bf16"});
+  command.add_flag("--json", json, "one JSON object on stdout");
 }
 
 Json to_json(const Estimate& e) {
@@ -85,7 +88,7 @@ int PerplexityCommand::run() {
   const bool sliding = protocol == "sliding";
   if (!sliding && stride > 0) fail_usage("eval", "--stride is of the sliding protocol; leave it out with --protocol llama.cpp");
   const bool same = baseline.directory.empty();
-  const bool compare = !same || app->count("--baseline-weights") > 0 || app->count("--baseline-dtype") > 0;
+  const bool compare = !same || weights_option.given() || dtype_option.given();
   if (same) baseline.directory = model.directory;
   baseline.mla = model.mla;
 
@@ -200,11 +203,11 @@ int PerplexityCommand::run() {
 }  // namespace
 
 int command_eval(int argc, char** argv) {
-  CLI::App app("How well a model predicts text, alone and beside a baseline", "fathom eval");
-  app.require_subcommand(1);
+  CommandLine command("How well a model predicts text, alone and beside a baseline", "fathom eval");
+  command.require_subcommand();
   PerplexityCommand perplexity;
-  perplexity.add(app);
-  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  perplexity.add(command);
+  if (const auto code = command.parse(argc, argv)) return *code;
   return perplexity.run();
 }
 

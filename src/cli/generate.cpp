@@ -31,9 +31,9 @@ struct Timing {
 }  // namespace
 
 int command_generate(int argc, char** argv) {
-  CLI::App app("Complete a prompt, or all of a JSONL file. The text appears as it is made; Ctrl-C ends it early",
-               "fathom generate");
-  app.footer(
+  CommandLine command("Complete a prompt, or all of a JSONL file. The text appears as it is made; Ctrl-C ends it early",
+                      "fathom generate");
+  command.footer(
       "Examples: fathom generate DIR --prompt \"Once upon a time\" --max-tokens 100\n"
       "          fathom generate DIR --chat --prompt \"What is 2+2?\"\n"
       "          fathom generate DIR --prompt-ids 1,2,3 --temperature 0 --json\n"
@@ -52,49 +52,48 @@ int command_generate(int argc, char** argv) {
   GenerateBatchOptions batch;
   int64_t max_tokens = 256, n = 1, top_logprobs = 0;
   bool ignore_eos = false, show_special = false, json = false;
-  options.add(app);
-  options.add_prefix_cache(app);
-  prompt_options.add(app, /*from_stdin=*/true);
-  prompt_options.add_chat(app);
-  app.add_option("--max-tokens", max_tokens, "tokens to make at most")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
-      ->capture_default_str();
-  sampling.add(app);
-  app.add_flag("--ignore-eos", ignore_eos, "go on after the end-of-sequence token");
-  app.add_option("--n", n, "completions of the same prompt, which is computed once")
-      ->check(CLI::Range(1, 65536))
-      ->capture_default_str();
-  speculation_options.add(app);
-  app.add_option("--top-logprobs", top_logprobs, "with --json or --input: the N likeliest tokens at every position too")
-      ->check(CLI::Range(0, 1024));
-  auto* output = app.add_option(
+  options.add(command);
+  options.add_prefix_cache(command);
+  prompt_options.add(command, /*from_stdin=*/true);
+  prompt_options.add_chat(command);
+  const Option max_tokens_option =
+      command.add_option("--max-tokens", max_tokens, "tokens to make at most").range(1, int64_t{1} << 30).show_default();
+  sampling.add(command);
+  command.add_flag("--ignore-eos", ignore_eos, "go on after the end-of-sequence token");
+  command.add_option("--n", n, "completions of the same prompt, which is computed once").range(1, 65536).show_default();
+  speculation_options.add(command);
+  command.add_option("--top-logprobs", top_logprobs, "with --json or --input: the N likeliest tokens at every position too")
+      .range(0, 1024);
+  const Option output = command.add_option(
       "--output", batch.output,
       "with --input: results, a JSON object a line, in the input's order; a later call goes on behind those that "
       "are there");
-  auto* input =
-      app.add_option("--input", batch.input,
-                     "JSONL, an object a line: prompt, prompt_ids or messages; as needed id, metadata, max_tokens, seed, "
-                     "logit_bias, temperature, top_k and so on")
-          ->needs(output)
-          ->excludes("--prompt")
-          ->excludes("--prompt-ids")
-          ->excludes("--n")
-          ->excludes("--messages");
-  output->needs(input);
-  app.add_flag("--as-done", batch.as_done, "with --input: results as they are done, not in the order of their lines")
-      ->needs(input);
-  app.add_option("--step-trace", batch.step_trace,
-                 "with --input: draw what the engine's first steps computed for whom (FILE.svg)")
-      ->needs(input);
-  app.add_option("--max-sequences", batch.max_sequences, "with --input: sequences computed together, at most")
-      ->check(CLI::Range(1, 4096))
-      ->needs(input)
-      ->capture_default_str();
-  app.add_flag("--show-special", show_special, "print special tokens too");
-  app.add_flag(
+  const Option input =
+      command
+          .add_option("--input", batch.input,
+                      "JSONL, an object a line: prompt, prompt_ids or messages; as needed id, metadata, max_tokens, seed, "
+                      "logit_bias, temperature, top_k and so on")
+          .needs(output)
+          .excludes("--prompt")
+          .excludes("--prompt-ids")
+          .excludes("--n")
+          .excludes("--messages");
+  output.needs(input);
+  command.add_flag("--as-done", batch.as_done, "with --input: results as they are done, not in the order of their lines")
+      .needs(input);
+  command
+      .add_option("--step-trace", batch.step_trace,
+                  "with --input: draw what the engine's first steps computed for whom (FILE.svg)")
+      .needs(input);
+  command.add_option("--max-sequences", batch.max_sequences, "with --input: sequences computed together, at most")
+      .range(1, 4096)
+      .needs(input)
+      .show_default();
+  command.add_flag("--show-special", show_special, "print special tokens too");
+  command.add_flag(
       "--json", json,
       "one JSON object on stdout: token_ids, text, logprobs, finish_reason, tokens_per_second, load_seconds, speculation");
-  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  if (const auto code = command.parse(argc, argv)) return *code;
 
   const ModelFiles files = options.open();
   const ModelConfig& config = files.config();  // errors in the command line are found before the weights are read
@@ -118,7 +117,7 @@ int command_generate(int argc, char** argv) {
     fail_usage("generate", "the prompt fills all " + std::to_string(room) +
                                " positions of the model (max_position_embeddings); shorten it, or give --allow-long");
   if (max_tokens > left) {
-    if (app.count("--max-tokens") > 0)
+    if (max_tokens_option.given())
       log_warning("--max-tokens " + std::to_string(max_tokens) + " is more than the model's positions hold; stopping at " +
                   std::to_string(left));
     max_tokens = left;

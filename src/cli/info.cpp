@@ -79,7 +79,7 @@ Described describe(const std::string& target) {
 }  // namespace
 
 int command_info(int argc, char** argv) {
-  CLI::App app(
+  CommandLine command(
       "What a model is: parameters, checkpoint, cache, context, tokenizer, chat template; what its files hold; in which "
       "formats "
       "this machine could hold it and how fast it could decode at most. A bare config.json is enough for all but the files. "
@@ -88,13 +88,15 @@ int command_info(int argc, char** argv) {
   std::string target;
   int64_t context = 0;
   bool json_output = false, list = false, list_metadata = false;
-  app.add_option("TARGET", target, "model directory, config.json, FILE.safetensors or FILE.gguf")->required();
-  app.add_option("--context", context, "tokens that the cache is sized for (default: 32768, or the model's context if shorter)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
-  app.add_flag("--tensors", list, "list every tensor");
-  app.add_flag("--metadata", list_metadata, "list the files' metadata");
-  app.add_flag("--json", json_output, "one JSON object on stdout");
-  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  command.add_option("TARGET", target, "model directory, config.json, FILE.safetensors or FILE.gguf").required();
+  command
+      .add_option("--context", context,
+                  "tokens that the cache is sized for (default: 32768, or the model's context if shorter)")
+      .range(1, int64_t{1} << 31);
+  command.add_flag("--tensors", list, "list every tensor");
+  command.add_flag("--metadata", list_metadata, "list the files' metadata");
+  command.add_flag("--json", json_output, "one JSON object on stdout");
+  if (const auto code = command.parse(argc, argv)) return *code;
 
   const Described d = describe(target);
   std::optional<MachinePlan> plan;

@@ -68,18 +68,18 @@ void print_loss(const char* name, const Scores& scores) {
 }  // namespace
 
 int command_logits(int argc, char** argv) {
-  CLI::App app("Logits, loss and log-probabilities of every token of a prompt", "fathom logits");
-  app.footer("Example: fathom logits DIR --prompt \"2+2=4\" --out logits.safetensors");
+  CommandLine command("Logits, loss and log-probabilities of every token of a prompt", "fathom logits");
+  command.footer("Example: fathom logits DIR --prompt \"2+2=4\" --out logits.safetensors");
   ModelOptions options;
   PromptOptions prompt_options;
   std::string out;
   bool mtp = false, json = false;
-  options.add(app);
-  prompt_options.add(app, /*from_stdin=*/false);
-  app.add_option("--out", out, "write tensor `logits`, f32 [tokens, vocabulary], to this safetensors file");
-  app.add_flag("--mtp", mtp, "the multi-token-prediction head too: row i is about token i+2 (tensor `mtp_logits`)");
-  app.add_flag("--json", json, "one JSON object on stdout");
-  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  options.add(command);
+  prompt_options.add(command, /*from_stdin=*/false);
+  command.add_option("--out", out, "write tensor `logits`, f32 [tokens, vocabulary], to this safetensors file");
+  command.add_flag("--mtp", mtp, "the multi-token-prediction head too: row i is about token i+2 (tensor `mtp_logits`)");
+  command.add_flag("--json", json, "one JSON object on stdout");
+  if (const auto code = command.parse(argc, argv)) return *code;
 
   const ModelFiles files = options.open();
   const ModelConfig& config = files.config();  // errors in the command line are found before the weights are read

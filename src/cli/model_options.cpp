@@ -9,7 +9,6 @@
 
 #include "base/error.h"
 #include "base/files.h"
-#include "base/json.h"
 #include "base/utf8.h"
 #include "checkpoint/packed_identity.h"
 #include "cli/command.h"
@@ -36,55 +35,61 @@ std::string read_stdin() {
 
 }  // namespace
 
-void add_cache_type_option(CLI::App& app, std::string& type) {
-  app.add_option("--cache-type", type,
-                 "how keys and values are kept: plain (as --dtype), int8 or fp8 (a scale for each token and 128 values; MLA's "
-                 "rotated part stays plain)")
-      ->check(CLI::IsMember({"plain", "int8", "fp8"}))
-      ->capture_default_str();
+void add_cache_type_option(CommandLine& command, std::string& type) {
+  command
+      .add_option("--cache-type", type,
+                  "how keys and values are kept: plain (as --dtype), int8 or fp8 (a scale for each token and 128 values; MLA's "
+                  "rotated part stays plain)")
+      .one_of({"plain", "int8", "fp8"})
+      .show_default();
 }
 
-void add_activations_option(CLI::App& app, std::string& activations) {
-  app.add_option("--activations", activations,
-                 "what linear layers multiply with: 16bit (as --dtype), or int8, rounded a token at a time: faster prefill, a "
-                 "little less exact; for weights in int8, q8_0, q4_0 or q4_1; head and router stay as they are")
-      ->check(CLI::IsMember({"16bit", "int8"}))
-      ->capture_default_str();
+void add_activations_option(CommandLine& command, std::string& activations) {
+  command
+      .add_option("--activations", activations,
+                  "what linear layers multiply with: 16bit (as --dtype), or int8, rounded a token at a time: faster prefill, a "
+                  "little less exact; for weights in int8, q8_0, q4_0 or q4_1; head and router stay as they are")
+      .one_of({"16bit", "int8"})
+      .show_default();
 }
 Activations activations_from_name(const std::string& name) { return name == "int8" ? Activations::kInt8 : Activations::k16Bit; }
 
-void ModelOptions::add(CLI::App& app) {
-  app.add_option("DIR", directory, "model directory (config.json, *.safetensors, tokenizer.json) or FILE.gguf")->required();
-  app.add_option("--dtype", dtype, "f32 or bf16: type of weights, activations and cache (default: torch_dtype of config.json)")
-      ->check(CLI::IsMember({"f32", "bf16"}));
-  app.add_option("--mla", mla, "MLA formula: expanded (keys and values cached) or absorbed (latents cached: less memory)")
-      ->check(CLI::IsMember({"expanded", "absorbed"}))
-      ->capture_default_str();
-  app.add_option("--weights", weights,
-                 "quantise plain weights of linear layers while loading (embedding, head and router stay): int8, q8_0, q4_0, "
-                 "q4_1, q5_0, q4_k, q6_k, int4-g32, int4-g128; plain: as they are stored")
-      ->check(CLI::IsMember({"plain", "int8", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k", "int4-g32", "int4-g128"}))
-      ->capture_default_str();
-  add_activations_option(app, activations);
-  add_cache_type_option(app, cache_type);
-  app.add_option(
+void ModelOptions::add(CommandLine& command) {
+  command.add_option("DIR", directory, "model directory (config.json, *.safetensors, tokenizer.json) or FILE.gguf").required();
+  command
+      .add_option("--dtype", dtype, "f32 or bf16: type of weights, activations and cache (default: torch_dtype of config.json)")
+      .one_of({"f32", "bf16"});
+  command.add_option("--mla", mla, "MLA formula: expanded (keys and values cached) or absorbed (latents cached: less memory)")
+      .one_of({"expanded", "absorbed"})
+      .show_default();
+  command
+      .add_option("--weights", weights,
+                  "quantise plain weights of linear layers while loading (embedding, head and router stay): int8, q8_0, q4_0, "
+                  "q4_1, q5_0, q4_k, q6_k, int4-g32, int4-g128; plain: as they are stored")
+      .one_of({"plain", "int8", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k", "int4-g32", "int4-g128"})
+      .show_default();
+  add_activations_option(command, activations);
+  add_cache_type_option(command, cache_type);
+  command.add_option(
       "--packed-cache", packed_cache,
       "keep the packed weights in this file, or in a file of this folder: the next load maps them and packs nothing. "
       "One that is stale or damaged is named on stderr and written anew");
-  app.add_flag("--allow-long", allow_long, "go beyond the positions that the model was made for");
-  add_threads_option(app);
+  command.add_flag("--allow-long", allow_long, "go beyond the positions that the model was made for");
+  add_threads_option(command);
 }
 
-void ModelOptions::add_prefix_cache(CLI::App& app) {
-  CLI::Option* directory = app.add_option("--prefix-cache", prefix_cache.directory,
-                                          "keep the keys and values of prompts in this folder, and find them there again: the "
-                                          "same text, without computing its beginning");
-  app.add_option_function<int64_t>(
-         "--prefix-cache-mb", [this](const int64_t& mb) { prefix_cache.max_bytes = mb << 20; },
-         "megabytes of it at most; what was not used for longest goes first (default: 8192)")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
-      ->needs(directory);
-  app.add_option("--prefix-cache-salt", prefix_cache.salt, "what was kept with another salt is not found")->needs(directory);
+void ModelOptions::add_prefix_cache(CommandLine& command) {
+  const Option directory =
+      command.add_option("--prefix-cache", prefix_cache.directory,
+                         "keep the keys and values of prompts in this folder, and find them there again: the "
+                         "same text, without computing its beginning");
+  command
+      .add_integer_function(
+          "--prefix-cache-mb", [this](int64_t mb) { prefix_cache.max_bytes = mb << 20; },
+          "megabytes of it at most; what was not used for longest goes first (default: 8192)")
+      .range(1, int64_t{1} << 30)
+      .needs(directory);
+  command.add_option("--prefix-cache-salt", prefix_cache.salt, "what was kept with another salt is not found").needs(directory);
 }
 
 PrefixStoreConfig ModelOptions::prefix_store(const ModelFiles& files) const {
@@ -108,28 +113,30 @@ int64_t ModelOptions::max_positions(const ModelConfig& config) const {
   return allow_long ? std::numeric_limits<int32_t>::max() : config.max_position_embeddings;
 }
 
-void PromptOptions::add(CLI::App& app, bool from_stdin) {
+void PromptOptions::add(CommandLine& command, bool from_stdin) {
   from_stdin_ = from_stdin;
-  auto* by_ids = app.add_option_function<std::string>(
+  const Option by_ids = command.add_text_function(
       "--prompt-ids", [this](const std::string& s) { ids = s, has_ids = true; },
       "token ids: 1,2,3; nothing is added, and ids that the tokenizer does not know may follow");
-  auto* by_text = app.add_option_function<std::string>(
+  const Option by_text = command.add_text_function(
       "--prompt", [this](const std::string& s) { text = s, has_text = true; },
       from_stdin ? "text; special tokens in it are recognised. Neither given: the text on stdin"
                  : "text; special tokens in it are recognised");
-  by_ids->excludes(by_text);
+  by_ids.excludes(by_text);
 }
 
-void PromptOptions::add_chat(CLI::App& app) {
-  auto* by_chat = app.add_flag("--chat", chat, "the prompt is a message to the model: it goes through the chat template");
-  app.add_option("--system", system, "with --chat: the system message")->needs(by_chat);
-  app.add_flag("--no-think", no_think, "with --chat: the template is told enable_thinking=false")->needs(by_chat);
-  app.add_option("--messages", messages,
-                 "with --chat: a JSON file of messages ([{\"role\": …, \"content\": …}, …]) in place of a prompt")
-      ->needs(by_chat)
-      ->excludes("--prompt")
-      ->excludes("--system");
-  by_chat->excludes("--prompt-ids");
+void PromptOptions::add_chat(CommandLine& command) {
+  const Option by_chat =
+      command.add_flag("--chat", chat, "the prompt is a message to the model: it goes through the chat template");
+  command.add_option("--system", system, "with --chat: the system message").needs(by_chat);
+  command.add_flag("--no-think", no_think, "with --chat: the template is told enable_thinking=false").needs(by_chat);
+  command
+      .add_option("--messages", messages,
+                  "with --chat: a JSON file of messages ([{\"role\": …, \"content\": …}, …]) in place of a prompt")
+      .needs(by_chat)
+      .excludes("--prompt")
+      .excludes("--system");
+  by_chat.excludes("--prompt-ids");
 }
 
 // The prompt's text, or stdin's.

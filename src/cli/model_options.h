@@ -1,12 +1,12 @@
 // What the commands that load a model share: the directory, the numerics, the prompt, the defaults of sampling.
 #pragma once
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/hf_directory.h"
 #include "checkpoint/model_files.h"
+#include "cli/command_line.h"
 #include "infer/prefix_store.h"
 #include "text/tokenizer.h"
 
@@ -16,18 +16,18 @@ struct ModelOptions {
   std::string directory, dtype, mla = "expanded", weights = "plain", cache_type = "plain", activations = "16bit", packed_cache;
   PrefixStoreConfig prefix_cache;
   bool allow_long = false;
-  void add(CLI::App& app);
+  void add(CommandLine& command);
   ModelFiles open() const { return ModelFiles(directory); }
   Numerics numerics(const ModelConfig& config) const;  // dtype not given: the checkpoint's
   // --prefix-cache and its size, for generate and chat; its config for the model.
-  void add_prefix_cache(CLI::App& app);
+  void add_prefix_cache(CommandLine& command);
   PrefixStoreConfig prefix_store(const ModelFiles& files) const;
   // Positions that prompt and answer may take: max_position_embeddings, or no limit with --allow-long.
   int64_t max_positions(const ModelConfig& config) const;
 };
 
-void add_cache_type_option(CLI::App& app, std::string& type);  // --cache-type: a name of KvType
-void add_activations_option(CLI::App& app, std::string& activations);
+void add_cache_type_option(CommandLine& command, std::string& type);  // --cache-type: a name of KvType
+void add_activations_option(CommandLine& command, std::string& activations);
 Activations activations_from_name(const std::string& name);  // of the option's values
 
 struct PromptOptions {
@@ -36,8 +36,8 @@ struct PromptOptions {
   bool chat = false, no_think = false;  // the text is a message, put through the model's chat template
   std::string system, messages;         // with chat: the system message; a file with a conversation in place of the text
   std::string messages_json;            // or the conversation itself
-  void add(CLI::App& app, bool from_stdin);
-  void add_chat(CLI::App& app);
+  void add(CommandLine& command, bool from_stdin);
+  void add_chat(CommandLine& command);
   // The prompt's ids, every one below the vocabulary's size, not more than `max_positions`. Reads stdin where allowed.
   std::vector<int32_t> read(const ModelConfig& config, const std::optional<Tokenizer>& tokenizer, int64_t max_positions) const;
 

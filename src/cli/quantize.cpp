@@ -31,32 +31,33 @@ Json to_json(const QuantizeReport& report, const std::string& scheme, double sec
 }  // namespace
 
 int command_quantize(int argc, char** argv) {
-  CLI::App app(
+  CommandLine command(
       "Quantise a model: fewer bits a weight, in a layout that other programs read too. GGUF types make a GGUF file; integers "
       "make a Hugging Face directory in compressed-tensors' layout. Embedding and head keep more bits (docs/QUANTIZING.md). "
       "Says "
       "the size before and after, and how far the weights moved: the root mean square of the differences over that of the "
       "weights. Needs little memory; a run that was stopped or killed goes on when the same command is given again.",
       "fathom quantize");
-  app.footer(
+  command.footer(
       "Examples: fathom quantize DIR DIR-int8 --scheme int8\n"
       "          fathom quantize DIR model.gguf --scheme q4_k");
   ConvertOptions options;
   std::string scheme;
   double shard_gb = 5;
   bool no_mtp = false, json = false;
-  app.add_option("FROM", options.from, "model directory or FILE.gguf")->required();
-  app.add_option("TO", options.to, "what is made, a directory or FILE.gguf by the scheme; it must not exist yet")->required();
-  app.add_option("--scheme", scheme, "how: int8, int4-g32, int4-g128, q8_0, q6_k, q5_0, q4_k, q4_1, q4_0")
-      ->required()
-      ->check(CLI::IsMember(quantize_scheme_names()));
-  app.add_option("--shard-gb", shard_gb, "a directory: size of a safetensors file at most, in GB")
-      ->check(CLI::Range(0.001, 1000.0))
-      ->capture_default_str();
-  app.add_flag("--no-mtp", no_mtp, "GGUF: leave the MTP layer out");
-  app.add_flag("--json", json, "one JSON object on stdout: sizes, errors, seconds, warnings");
-  add_threads_option(app);
-  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  command.add_option("FROM", options.from, "model directory or FILE.gguf").required();
+  command.add_option("TO", options.to, "what is made, a directory or FILE.gguf by the scheme; it must not exist yet")
+      .required();
+  command.add_option("--scheme", scheme, "how: int8, int4-g32, int4-g128, q8_0, q6_k, q5_0, q4_k, q4_1, q4_0")
+      .required()
+      .one_of(quantize_scheme_names());
+  command.add_option("--shard-gb", shard_gb, "a directory: size of a safetensors file at most, in GB")
+      .range(0.001, 1000.0)
+      .show_default();
+  command.add_flag("--no-mtp", no_mtp, "GGUF: leave the MTP layer out");
+  command.add_flag("--json", json, "one JSON object on stdout: sizes, errors, seconds, warnings");
+  add_threads_option(command);
+  if (const auto code = command.parse(argc, argv)) return *code;
   options.shard_bytes = static_cast<int64_t>(shard_gb * 1e9);
   options.mtp = !no_mtp;
 

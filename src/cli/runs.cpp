@@ -283,36 +283,36 @@ int compare_runs(const std::string& first, const std::string& second, const std:
 }  // namespace
 
 int command_runs(int argc, char** argv) {
-  CLI::App app(
+  CommandLine command(
       "What training runs left behind: their curves, samples and events, read from each run's run.db (also while it trains).",
       "fathom runs");
-  app.require_subcommand(1);
+  command.require_subcommand();
   std::string runs = "runs", first, second;
   std::vector<std::string> metrics;
   bool json_output = false, all = false;
   int64_t num_samples = 0;
-  app.add_option("--dir", runs, "folder of the runs")->capture_default_str();
-  const auto common = [&](CLI::App* command) {
-    command->add_flag("--json", json_output, "one JSON object on stdout");
-    command->fallthrough();  // --dir may stand behind too
+  command.add_option("--dir", runs, "folder of the runs").show_default();
+  const auto common = [&](CommandLine& subcommand) {
+    subcommand.add_flag("--json", json_output, "one JSON object on stdout");
+    subcommand.fallthrough();  // --dir may stand behind too
   };
-  CLI::App* list = app.add_subcommand("list", "one line for every run");
+  CommandLine& list = command.add_subcommand("list", "one line for every run");
   common(list);
-  CLI::App* show = app.add_subcommand("show", "one run: what it was, its curves, events, samples");
-  show->add_option("RUN", first, "run folder, or its name below --dir")->required();
-  show->add_option("--metric", metrics, "draw this metric (again for more); else losses and rewards");
-  show->add_flag("--all", all, "draw every metric");
-  show->add_option("--samples", num_samples, "print the last N samples")->check(CLI::Range(0, 1000000));
+  CommandLine& show = command.add_subcommand("show", "one run: what it was, its curves, events, samples");
+  show.add_option("RUN", first, "run folder, or its name below --dir").required();
+  show.add_option("--metric", metrics, "draw this metric (again for more); else losses and rewards");
+  show.add_flag("--all", all, "draw every metric");
+  show.add_option("--samples", num_samples, "print the last N samples").range(0, 1000000);
   common(show);
-  CLI::App* compare = app.add_subcommand("compare", "two runs side by side: what differs, metrics, curves");
-  compare->add_option("RUN_A", first, "run folder, or its name below --dir")->required();
-  compare->add_option("RUN_B", second, "the other one")->required();
-  compare->add_option("--metric", metrics, "only this metric (again for more)");
+  CommandLine& compare = command.add_subcommand("compare", "two runs side by side: what differs, metrics, curves");
+  compare.add_option("RUN_A", first, "run folder, or its name below --dir").required();
+  compare.add_option("RUN_B", second, "the other one").required();
+  compare.add_option("--metric", metrics, "only this metric (again for more)");
   common(compare);
-  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
+  if (const auto code = command.parse(argc, argv)) return *code;
 
-  if (list->parsed()) return list_runs(runs, json_output);
-  if (show->parsed()) return show_run(find_run(first, runs), metrics, all, num_samples, json_output);
+  if (list.parsed()) return list_runs(runs, json_output);
+  if (show.parsed()) return show_run(find_run(first, runs), metrics, all, num_samples, json_output);
   return compare_runs(find_run(first, runs), find_run(second, runs), metrics, json_output);
 }
 

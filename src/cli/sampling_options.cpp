@@ -61,20 +61,21 @@ std::vector<TokenBias> logit_bias_of(const Json& json, const std::string& source
   return biases;
 }
 
-void SamplingOptions::add(CLI::App& app) {
+void SamplingOptions::add(CommandLine& command) {
   for (const SamplingField& f : sampling_fields()) {
     std::string name = std::string("--") + f.name;
     std::replace(name.begin(), name.end(), '_', '-');
     const auto take = [this, &f](double value) { given.emplace_back(&f, value); };
     if (f.whole)
-      app.add_option_function<int64_t>(
-             name, [take](const int64_t& n) { take(static_cast<double>(n)); }, f.help)
-          ->check(CLI::Range(static_cast<int64_t>(f.low), static_cast<int64_t>(f.high)));
+      command
+          .add_integer_function(
+              name, [take](int64_t n) { take(static_cast<double>(n)); }, f.help)
+          .range(static_cast<int64_t>(f.low), static_cast<int64_t>(f.high));
     else
-      app.add_option_function<double>(name, take, f.help)->check(CLI::Range(f.low, f.high));
+      command.add_number_function(name, take, f.help).range(f.low, f.high);
   }
-  app.add_option("--logit-bias", logit_bias, "ID:BIAS,ID:BIAS: added to the logits of these tokens");
-  app.add_option("--seed", seed, "same seed, same text")->capture_default_str();
+  command.add_option("--logit-bias", logit_bias, "ID:BIAS,ID:BIAS: added to the logits of these tokens");
+  command.add_option("--seed", seed, "same seed, same text").show_default();
 }
 
 SamplingOptions::Resolved SamplingOptions::resolve(const ModelFiles& files, const std::optional<Tokenizer>& tokenizer) const {

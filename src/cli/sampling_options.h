@@ -1,6 +1,5 @@
 // How tokens are drawn: the command line, else generation_config.json, else temperature 1.
 #pragma once
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -8,6 +7,7 @@
 
 #include "base/json.h"
 #include "checkpoint/model_files.h"
+#include "cli/command_line.h"
 #include "ops/sampling/sampling_fields.h"
 #include "text/tokenizer.h"
 
@@ -17,7 +17,7 @@ struct SamplingOptions {
   std::vector<std::pair<const SamplingField*, double>> given;
   std::string logit_bias;  // "ID:BIAS,ID:BIAS"
   uint64_t seed = 0;
-  void add(CLI::App& app);
+  void add(CommandLine& command);
   struct Resolved {
     SamplingParams params;
     std::vector<int32_t> stop_ids;

@@ -9,16 +9,18 @@
 
 namespace fathom {
 
-void SpeculationOptions::add(CLI::App& app) {
-  app.add_option(
-         "--speculate", kind,
-         "guess tokens and compute several in one step; the text stays the same: mtp (the model's own MTP module), ngram "
-         "(what followed these tokens before), draft:DIR (a small model with the same tokenizer) or off")
-      ->capture_default_str();
-  app.add_option(
-         "--draft-tokens", draft_tokens,
-         "guesses in a step, 1 to " + std::to_string(kMaxDraft) + "; auto: as many as pay, by measured time and success")
-      ->capture_default_str();
+void SpeculationOptions::add(CommandLine& command) {
+  command
+      .add_option(
+          "--speculate", kind,
+          "guess tokens and compute several in one step; the text stays the same: mtp (the model's own MTP module), ngram "
+          "(what followed these tokens before), draft:DIR (a small model with the same tokenizer) or off")
+      .show_default();
+  command
+      .add_option(
+          "--draft-tokens", draft_tokens,
+          "guesses in a step, 1 to " + std::to_string(kMaxDraft) + "; auto: as many as pay, by measured time and success")
+      .show_default();
 }
 
 std::string SpeculationOptions::draft_directory() const { return kind.starts_with("draft:") ? kind.substr(6) : ""; }

@@ -1,12 +1,12 @@
 // --speculate and --draft-tokens of the commands that generate, and what they say of it at the end.
 #pragma once
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "base/json.h"
 #include "checkpoint/model_files.h"
+#include "cli/command_line.h"
 #include "infer/engine.h"
 #include "text/tokenizer.h"
 
@@ -14,7 +14,7 @@ namespace fathom {
 
 struct SpeculationOptions {
   std::string kind = "off", draft_tokens = "auto";
-  void add(CLI::App& app);
+  void add(CommandLine& command);
   // Names and numbers by themselves; `draft:` leaves its directory in draft_directory(). Error (usage) where it cannot be.
   SpeculationConfig parse() const;
   std::string draft_directory() const;  // empty unless `draft:`

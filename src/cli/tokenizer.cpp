@@ -38,18 +38,19 @@ struct Train {
   int64_t vocab_size = 4096, max_position = 4096;
   bool plain = false, json = false;
 
-  void add_to(CLI::App& app) {
-    app.add_option("FILE", files, "text or JSONL files (.gz, .zst too), or folders of them")->required();
-    app.add_option("--out,-o", out, "folder for tokenizer.json and tokenizer_config.json")->required();
-    app.add_option("--vocab-size", vocab_size, "256 bytes, merges and special tokens together")->capture_default_str();
-    app.add_option("--pattern", pattern,
-                   "how text is split: deepseek-v3, qwen2 (single digits), llama3, or a regular expression")
-        ->capture_default_str();
-    app.add_option("--special", specials, "further tokens that text may not be merged into (repeatable)");
-    app.add_flag("--plain", plain,
-                 "without the control tokens of DeepSeek's conversation (bos, eos, pad, user, assistant, think)");
-    app.add_option("--max-length", max_position, "model_max_length to write")->capture_default_str();
-    app.add_flag("--json", json, "print one JSON object");
+  void add_to(CommandLine& command) {
+    command.add_option("FILE", files, "text or JSONL files (.gz, .zst too), or folders of them").required();
+    command.add_option("--out,-o", out, "folder for tokenizer.json and tokenizer_config.json").required();
+    command.add_option("--vocab-size", vocab_size, "256 bytes, merges and special tokens together").show_default();
+    command
+        .add_option("--pattern", pattern,
+                    "how text is split: deepseek-v3, qwen2 (single digits), llama3, or a regular expression")
+        .show_default();
+    command.add_option("--special", specials, "further tokens that text may not be merged into (repeatable)");
+    command.add_flag("--plain", plain,
+                     "without the control tokens of DeepSeek's conversation (bos, eos, pad, user, assistant, think)");
+    command.add_option("--max-length", max_position, "model_max_length to write").show_default();
+    command.add_flag("--json", json, "print one JSON object");
   }
   int run() const {
     const double start = now_seconds();
@@ -111,19 +112,19 @@ struct Train {
 struct Encode {
   std::string directory, text, file;
   bool as_text = false, bos = false, json = false;
-  CLI::Option* text_option = nullptr;
+  Option text_option;
 
-  void add_to(CLI::App& app) {
-    app.add_option("DIR", directory, "model directory with tokenizer.json, or FILE.gguf")->required();
-    text_option = app.add_option("TEXT", text, "the text; without it and --file: standard input");
-    app.add_option("--file,-f", file, "a text file (.gz, .zst too)")->excludes(text_option);
-    app.add_flag("--as-text", as_text, "recognise no added token: what user text goes through");
-    app.add_flag("--bos", bos, "put the tokenizer's bos in front");
-    app.add_flag("--json", json, "print one JSON object");
+  void add_to(CommandLine& command) {
+    command.add_option("DIR", directory, "model directory with tokenizer.json, or FILE.gguf").required();
+    text_option = command.add_option("TEXT", text, "the text; without it and --file: standard input");
+    command.add_option("--file,-f", file, "a text file (.gz, .zst too)").excludes(text_option);
+    command.add_flag("--as-text", as_text, "recognise no added token: what user text goes through");
+    command.add_flag("--bos", bos, "put the tokenizer's bos in front");
+    command.add_flag("--json", json, "print one JSON object");
   }
   int run() const {
     const Tokenizer tokenizer = read_directory_or_gguf(directory);
-    const std::string input = !file.empty() ? read_text(file) : text_option->count() ? text : read_stdin();
+    const std::string input = !file.empty() ? read_text(file) : text_option.given() ? text : read_stdin();
     const auto specials = as_text ? Tokenizer::Specials::kAsText : Tokenizer::Specials::kRecognise;
     const double start = now_seconds();
     const auto ids = tokenizer.encode(input, specials, bos);
@@ -146,11 +147,11 @@ struct Decode {
   std::vector<std::string> parts;
   bool skip_special = false, json = false;
 
-  void add_to(CLI::App& app) {
-    app.add_option("DIR", directory, "model directory with tokenizer.json, or FILE.gguf")->required();
-    app.add_option("IDS", parts, "token ids, 1,2,3 or 1 2 3; without them: standard input");
-    app.add_flag("--skip-special", skip_special, "leave out the tokens that are marked special");
-    app.add_flag("--json", json, "print one JSON object");
+  void add_to(CommandLine& command) {
+    command.add_option("DIR", directory, "model directory with tokenizer.json, or FILE.gguf").required();
+    command.add_option("IDS", parts, "token ids, 1,2,3 or 1 2 3; without them: standard input");
+    command.add_flag("--skip-special", skip_special, "leave out the tokens that are marked special");
+    command.add_flag("--json", json, "print one JSON object");
   }
   int run() const {
     const Tokenizer tokenizer = read_directory_or_gguf(directory);
@@ -174,9 +175,9 @@ struct Info {
   std::string directory;
   bool json = false;
 
-  void add_to(CLI::App& app) {
-    app.add_option("DIR", directory, "model directory with tokenizer.json")->required();
-    app.add_flag("--json", json, "print one JSON object");
+  void add_to(CommandLine& command) {
+    command.add_option("DIR", directory, "model directory with tokenizer.json").required();
+    command.add_flag("--json", json, "print one JSON object");
   }
   int run() const {
     const Tokenizer tokenizer = Tokenizer::from_directory(directory);
@@ -217,24 +218,24 @@ struct Info {
 }  // namespace
 
 int command_tokenizer(int argc, char** argv) {
-  CLI::App app("BPE, compatible with tokenizer.json; what is trained is byte-level", "fathom tokenizer");
-  app.require_subcommand(1);
+  CommandLine command("BPE, compatible with tokenizer.json; what is trained is byte-level", "fathom tokenizer");
+  command.require_subcommand();
   Train train;
   Encode encode;
   Decode decode;
   Info info;
-  CLI::App* train_app = app.add_subcommand("train", "learn a vocabulary from text");
-  CLI::App* encode_app = app.add_subcommand("encode", "text to token ids");
-  CLI::App* decode_app = app.add_subcommand("decode", "token ids to text");
-  CLI::App* info_app = app.add_subcommand("info", "size, control tokens, chat template");
-  info.add_to(*info_app);
-  train.add_to(*train_app);
-  encode.add_to(*encode_app);
-  decode.add_to(*decode_app);
-  if (const Parsed parsed = parse_command(app, argc, argv); parsed.done) return parsed.code;
-  if (train_app->parsed()) return train.run();
-  if (encode_app->parsed()) return encode.run();
-  if (info_app->parsed()) return info.run();
+  CommandLine& train_command = command.add_subcommand("train", "learn a vocabulary from text");
+  CommandLine& encode_command = command.add_subcommand("encode", "text to token ids");
+  CommandLine& decode_command = command.add_subcommand("decode", "token ids to text");
+  CommandLine& info_command = command.add_subcommand("info", "size, control tokens, chat template");
+  info.add_to(info_command);
+  train.add_to(train_command);
+  encode.add_to(encode_command);
+  decode.add_to(decode_command);
+  if (const auto code = command.parse(argc, argv)) return *code;
+  if (train_command.parsed()) return train.run();
+  if (encode_command.parsed()) return encode.run();
+  if (info_command.parsed()) return info.run();
   return decode.run();
 }
 

@@ -28,27 +28,26 @@ int print_stopped(const std::string& recipe, const std::string& run, int64_t ste
 }  // namespace
 
 int command_train(int argc, char** argv) {
-  CLI::App app{"Runs one training stage from a recipe: pretrain, sft or grpo.", "fathom train"};
+  CommandLine command{"Runs one training stage from a recipe: pretrain, sft or grpo.", "fathom train"};
   std::string recipe_path, resume = "never";
   std::vector<std::string> overrides;
   bool json = false, reference = false, allow_rung_change = false;
-  app.add_option("recipe", recipe_path, "YAML recipe; see recipes/ and --fields");
-  app.add_option("--set", overrides, "override a field, as --set schedule.lr=1e-3; may be repeated");
-  app.add_option("--resume", resume, "auto: continue the run in the recipe's folder, or start it")
-      ->check(CLI::IsMember({"auto", "never"}));
-  app.add_flag("--allow-rung-change", allow_rung_change,
-               "continue although instruction set or compute type differ from the checkpoint's");
-  app.add_flag("--json", json, "print the result as one JSON object");
-  app.add_flag("--fields", reference, "print every recipe field with default, range and help");
-  add_threads_option(app);
-  app.footer(
+  command.add_option("recipe", recipe_path, "YAML recipe; see recipes/ and --fields");
+  command.add_option("--set", overrides, "override a field, as --set schedule.lr=1e-3; may be repeated");
+  command.add_option("--resume", resume, "auto: continue the run in the recipe's folder, or start it")
+      .one_of({"auto", "never"});
+  command.add_flag("--allow-rung-change", allow_rung_change,
+                   "continue although instruction set or compute type differ from the checkpoint's");
+  command.add_flag("--json", json, "print the result as one JSON object");
+  command.add_flag("--fields", reference, "print every recipe field with default, range and help");
+  add_threads_option(command);
+  command.footer(
       "The run folder holds recipe.yaml (resolved), log.txt, run.db (metrics, samples, events), checkpoints/ and, at the end, "
       "model/:\n"
       "a Hugging Face directory. Ctrl-C finishes the step and writes a checkpoint; a killed run continues bit for bit with "
       "--resume auto.\n"
       "Example: fathom train recipes/tinyshakespeare.yaml --set run=runs/shakespeare --resume auto");
-  const Parsed parsed = parse_command(app, argc, argv);
-  if (parsed.done) return parsed.code;
+  if (const auto code = command.parse(argc, argv)) return *code;
 
   Recipe recipe;
   const ConfigBody body = [&recipe](ConfigFields& f) { recipe.fields(f); };
