@@ -16,6 +16,34 @@ set(FATHOM_RUNG_LEVEL_avx512 2)
 set(FATHOM_RUNG_LEVEL_avx512bf16 3)
 set(FATHOM_RUNG_LEVEL_amx 4)
 
+# Tests check; what they check is what has to be fast.
+set(FATHOM_TEST_FLAGS $<$<CONFIG:Release>:-O1>)
+
+# What nearly every file includes, parsed once for libraries and once, with GoogleTest, for tests (JSON gains too little from
+# it). Files still include what they use: the presets tsan and debug and the fuzzers build without. A target with compiler flags of its
+# own, beside -D and -I, cannot share it.
+if(FATHOM_PRECOMPILE)
+  # GCC 12 warns falsely about std::string (its bug 105651) once that comes from a precompiled header.
+  # -fpch-preprocess lets ccache see through it.
+  add_compile_options(-fpch-preprocess -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
+  file(WRITE ${CMAKE_BINARY_DIR}/precompiled.cpp "")
+  foreach(kind library test)
+    add_library(fathom_precompiled_${kind} OBJECT ${CMAKE_BINARY_DIR}/precompiled.cpp)
+    target_precompile_headers(fathom_precompiled_${kind} PRIVATE <algorithm> <array> <cmath> <cstdint> <cstdio> <cstring> <functional> <map>
+      <memory> <optional> <set> <span> <string> <string_view> <unordered_map> <utility> <vector>)
+  endforeach()
+  if(FATHOM_TESTS)
+    target_precompile_headers(fathom_precompiled_test PRIVATE <gtest/gtest.h>)
+    target_link_libraries(fathom_precompiled_test PRIVATE GTest::gtest)
+    target_compile_options(fathom_precompiled_test PRIVATE ${FATHOM_TEST_FLAGS})
+  endif()
+endif()
+function(fathom_precompiled target kind)
+  if(FATHOM_PRECOMPILE)
+    target_precompile_headers(${target} REUSE_FROM fathom_precompiled_${kind})
+  endif()
+endfunction()
+
 function(fathom_folder path)
   cmake_parse_arguments(F "" "" "LINKS;PACKAGES;RUNGS;EXCLUDE" ${ARGN})
   string(REPLACE "/" "_" name ${path})
@@ -46,6 +74,7 @@ function(fathom_folder path)
   endforeach()
   if(sources OR objects)
     add_library(fathom_${name} STATIC ${sources} ${objects})
+    fathom_precompiled(fathom_${name} library)
     target_link_libraries(fathom_${name} PUBLIC ${links} PRIVATE ${F_PACKAGES} Threads::Threads)
   else()
     add_library(fathom_${name} INTERFACE)
@@ -53,7 +82,9 @@ function(fathom_folder path)
   endif()
   if(FATHOM_TESTS AND tests)
     add_executable(${name}_test ${tests})
+    fathom_precompiled(${name}_test test)
     target_link_libraries(${name}_test PRIVATE fathom_${name} ${links} ${F_PACKAGES} GTest::gtest GTest::gtest_main Threads::Threads)
+    target_compile_options(${name}_test PRIVATE ${FATHOM_TEST_FLAGS})
     target_compile_definitions(${name}_test PRIVATE FATHOM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     add_test(NAME ${name} COMMAND ${name}_test)
     set_tests_properties(${name} PROPERTIES TIMEOUT 600)
