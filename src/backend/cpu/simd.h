@@ -34,6 +34,7 @@ FATHOM_INLINE F32 set1(float x) { return {_mm512_set1_ps(x)}; }
 FATHOM_INLINE F32 zero() { return {_mm512_setzero_ps()}; }
 FATHOM_INLINE F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
 FATHOM_INLINE void store(float* p, F32 a) { _mm512_storeu_ps(p, a.v); }
+FATHOM_INLINE void store8(float* p, F32 a) { _mm256_storeu_ps(p, _mm512_castps512_ps256(a.v)); }  // the first 8 lanes
 FATHOM_INLINE __mmask16 lanes_below(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffffu : (1u << n) - 1u); }
 FATHOM_INLINE F32 load_n(const float* p, int n) { return {_mm512_maskz_loadu_ps(lanes_below(n), p)}; }  // lanes >= n are 0
 FATHOM_INLINE void store_n(float* p, F32 a, int n) { _mm512_mask_storeu_ps(p, lanes_below(n), a.v); }
@@ -104,6 +105,7 @@ FATHOM_INLINE void store(float* p, F32 a) {
   _mm256_storeu_ps(p, a.lo);
   _mm256_storeu_ps(p + 8, a.hi);
 }
+FATHOM_INLINE void store8(float* p, F32 a) { _mm256_storeu_ps(p, a.lo); }
 FATHOM_INLINE __m256i lanes_below(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
@@ -226,6 +228,7 @@ FATHOM_INLINE F32 load(const float* p) {
   return r;
 }
 FATHOM_INLINE void store(float* p, F32 a) { std::memcpy(p, &a, sizeof a); }
+FATHOM_INLINE void store8(float* p, F32 a) { std::memcpy(p, &a, sizeof a / 2); }
 FATHOM_INLINE F32 load_n(const float* p, int n) {
   F32 r = zero();
   if (n > 0) std::memcpy(&r, p, (n < 16 ? n : 16) * sizeof(float));

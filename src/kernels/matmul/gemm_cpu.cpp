@@ -66,7 +66,7 @@ void tile(const GemmTile& t) {
           const int64_t block = (k0 - ks) / kBlockK;
           MicroArgs x;
           x.a = reinterpret_cast<const float*>(t.a_scratch) +
-                (kAlong ? (block * t.rows + m) * Op::kRowWords : (block * micros + i) * kBlockK * 16);
+                (kAlong ? (block * t.rows + m) * Op::kRowWords : (block * micros + i) * kBlockK * kMicroLanes);
           x.b = b + (k0 - ks) / Op::kUnitK * kPanelRow;
           x.b_panel_bytes = panel_bytes;
           x.b_step = kPanelRow / micros + 1;
@@ -105,7 +105,7 @@ void tile_dot(const GemmTile& t) { t.a.k_contiguous ? tile<DotPairs, true, true>
 
 int64_t a_bytes(int64_t rows, int64_t super_k, bool k_contiguous) {
   const int64_t micros = (rows + kMaxRows - 1) / kMaxRows;
-  return super_k / kBlockK * (k_contiguous ? rows * FmaF32::kRowWords : micros * kBlockK * 16) * 4;
+  return super_k / kBlockK * (k_contiguous ? rows * FmaF32::kRowWords : micros * kBlockK * kMicroLanes) * 4;
 }
 int64_t partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t super_k) {
   const int64_t micros = (rows + kMaxRows - 1) / kMaxRows;

@@ -6,7 +6,7 @@
 #pragma once
 #include "backend/cpu/dot_bf16.h"
 #include "backend/cpu/simd.h"
-#include "kernels/matmul/kernel.h"
+#include "kernels/matmul/pack.h"
 
 namespace fathom::FATHOM_RUNG {
 
@@ -21,6 +21,7 @@ constexpr int kMaxRows = 4, kMaxVectors = 4;
 constexpr int vectors_for(int) { return 1; }
 #endif
 constexpr int kMinVectors = FATHOM_RUNG_LEVEL >= 2 ? 2 : 1;
+static_assert(kMaxRows <= kMicroLanes);
 
 enum class Finish : int { kPartial, kStoreF32, kAddF32, kStoreBf16 };
 
@@ -52,7 +53,7 @@ struct DotPairs {
   static constexpr int64_t kRowWords = kBlockK / 2 + 16;
 };
 
-// kAlong: A is [row][kRowWords], else [k][16].
+// kAlong: A is [row][kRowWords], else [k][kMicroLanes].
 template <class Op, int R, int V, bool kAlong>
 void micro(const MicroArgs& x) {
   F32 acc[R][V];
@@ -70,19 +71,19 @@ void micro(const MicroArgs& x) {
   const float* a = x.a;
   const char* b = x.b;
   const int64_t next = x.b_panel_bytes;
-  // A micro-tile of A comes from L2, about a line for each word of a row: the next one, which lies behind, is fetched
-  // meanwhile.
-  const char* a_ahead = reinterpret_cast<const char*>(kAlong ? a + R * Op::kRowWords : a + kBlockK * 16);
+  // A micro-tile of A comes from L2, about kMicroLanes words for each word of a row: the next one, which lies behind, is
+  // fetched meanwhile.
+  const char* a_ahead = reinterpret_cast<const char*>(kAlong ? a + R * Op::kRowWords : a + kBlockK * kMicroLanes);
   const char* b_ahead = x.b_ahead;
   for (int64_t u = 0; u < x.units; ++u) {
     if constexpr (R > kMaxRows / 2) {
       __builtin_prefetch(a_ahead, 0, 3);
-      if constexpr (Op::kWords == 2) __builtin_prefetch(a_ahead + 64, 0, 3);
+      if constexpr (Op::kWords == 2) __builtin_prefetch(a_ahead + kMicroLanes * 4, 0, 3);
       __builtin_prefetch(b_ahead, 0, 2);
-      a_ahead += 64 * Op::kWords;
+      a_ahead += kMicroLanes * 4 * Op::kWords;
       b_ahead += x.b_step;
     }
-    const auto word = [&](int r, int j) { return kAlong ? a[r * Op::kRowWords + j] : a[j * 16 + r]; };
+    const auto word = [&](int r, int j) { return kAlong ? a[r * Op::kRowWords + j] : a[j * kMicroLanes + r]; };
     if constexpr (sizeof(Op) && Op::kUnitK == 1) {
       F32 column[V];
 #pragma GCC unroll 8
@@ -125,7 +126,7 @@ void micro(const MicroArgs& x) {
         for (int v = 0; v < V; ++v) acc[r][v] = dot2(row, column[v], acc[r][v]);
       }
     }
-    a += kAlong ? Op::kWords : Op::kWords * 16;
+    a += kAlong ? Op::kWords : Op::kWords * kMicroLanes;
     b += kPanelRow;
   }
   switch (x.finish) {

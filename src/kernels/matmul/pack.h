@@ -138,7 +138,9 @@ inline __attribute__((always_inline)) void pack_panel(const MatrixView& b, int64
 
 // ---- A ----
 // `along`: k inside the view's memory rows -> [row][k] with a fixed distance between rows;
-// otherwise                               -> [k][16 lanes] for each micro-tile.
+// otherwise                               -> [k][kMicroLanes] for each micro-tile.
+constexpr int kMicroLanes = FATHOM_RUNG_LEVEL >= 2 ? 16 : 8;
+FATHOM_INLINE void store_lanes(float* p, F32 x) { kMicroLanes == 16 ? store(p, x) : store8(p, x); }
 
 // Rows of floats (rounded or not), k padded to kc_padded with zeros.
 template <bool kRound, class T>
@@ -163,21 +165,21 @@ void pack_rows_bf16(const MatrixView& a, int64_t m0, int64_t rows, int64_t k0, i
       store_pairs(q + k, k < kc ? take_words(p + k, kc - k) : as_pairs(zero()));
   }
 }
-// All micro-tiles of a block, each [k][16] and `stride` words from the next; the first `large` have small + 1 lanes.
-// k is the outer loop: a memory row is read once, from end to end.
+// All micro-tiles of a block, each [k][kMicroLanes] and `stride` words from the next; the first `large` have small + 1 lanes.
+// k is the outer loop: a memory row is read once, from end to end. Lanes behind a tile's own hold the next tile's, or zero.
 template <bool kRound, class T>
 void pack_lanes_f32(const MatrixView& a, int64_t m0, int64_t micros, int64_t small, int64_t large, int64_t k0, int64_t kc,
                     int64_t kc_padded, int64_t stride, float* out) {
+  const int64_t rows = micros * small + large;
   for (int64_t k = 0; k < kc_padded; ++k) {
     const T* p = k < kc ? memory_row<T>(a, k0 + k) + m0 : nullptr;
     for (int64_t i = 0, m = 0; i < micros; ++i) {
-      const int64_t lanes = small + (i < large);
-      store(out + i * stride + k * 16, p ? take<kRound>(p + m, lanes) : zero());
-      m += lanes;
+      store_lanes(out + i * stride + k * kMicroLanes, p ? take<kRound>(p + m, rows - m) : zero());
+      m += small + (i < large);
     }
   }
 }
-// The same for pairs: [k/2][16].
+// The same for pairs: [k/2][kMicroLanes].
 template <class T>
 void pack_lanes_pairs(const MatrixView& a, int64_t m0, int64_t micros, int64_t small, int64_t large, int64_t k0, int64_t kc,
                       int64_t kc_padded, int64_t stride, uint32_t* out) {
@@ -190,7 +192,8 @@ void pack_lanes_pairs(const MatrixView& a, int64_t m0, int64_t micros, int64_t s
     for (int64_t i = 0, m = 0; i < micros; ++i) {
       const int64_t lanes = small + (i < large);
       if (ahead) prefetch(p_ahead + m), prefetch(q_ahead + m);
-      store_pairs(out + i * stride + k / 2 * 16, p ? take_pairs(p + m, q ? q + m : nullptr, lanes) : as_pairs(zero()));
+      store_lanes(reinterpret_cast<float*>(out + i * stride + k / 2 * kMicroLanes),
+                  p ? as_f32(take_pairs(p + m, q ? q + m : nullptr, lanes)) : zero());
       m += lanes;
     }
   }

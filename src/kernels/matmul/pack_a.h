@@ -26,7 +26,7 @@ void pack_a(const GemmTile& t, int64_t micros, int64_t ks, int64_t ke, int64_t e
           pack_rows_f32<kRound, float>(t.a, t.m0, t.rows, k0, kc, padded, Op::kRowWords, out);
       }
     } else {
-      const int64_t small = t.rows / micros, large = t.rows % micros, stride = kBlockK * 16;
+      const int64_t small = t.rows / micros, large = t.rows % micros, stride = kBlockK * kMicroLanes;
       float* out = reinterpret_cast<float*>(t.a_scratch) + (k0 - ks) / kBlockK * micros * stride;
       if constexpr (kPairsOfA) {
         uint32_t* pairs = reinterpret_cast<uint32_t*>(out);
