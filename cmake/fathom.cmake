@@ -87,7 +87,7 @@ function(fathom_folder path)
     target_compile_options(${name}_test PRIVATE ${FATHOM_TEST_FLAGS})
     target_compile_definitions(${name}_test PRIVATE FATHOM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     add_test(NAME ${name} COMMAND ${name}_test)
-    set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+    set_tests_properties(${name} PROPERTIES TIMEOUT 1800)
   endif()
 endfunction()
 

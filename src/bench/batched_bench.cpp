@@ -35,6 +35,7 @@ BatchedBenchRow bench_batched(Decoder& model, int64_t batch, const BatchedBenchO
   EngineRun sum;
   double schedule_s = 0, sample_s = 0;
   OthersLoad others;
+  const bool profiled = profile_enabled();
   for (int r = -1; r < options.runs; ++r) {
     std::vector<Request> requests(static_cast<size_t>(batch));
     for (size_t i = 0; i < requests.size(); ++i) {
@@ -46,6 +47,7 @@ BatchedBenchRow bench_batched(Decoder& model, int64_t batch, const BatchedBenchO
       const auto own = random_ids(model, options.prompt_tokens, static_cast<uint64_t>(r + 2) * 65536 + i);
       request.prompt.insert(request.prompt.end(), own.begin(), own.end());
     }
+    profile_enable(false);  // it shows what is timed alone
     const int64_t computed = engine.stats().prefill_rows;
     const double begin = now_seconds();
     engine.generate(requests);  // the prompts alone; asked again, they are found
@@ -56,6 +58,7 @@ BatchedBenchRow bench_batched(Decoder& model, int64_t batch, const BatchedBenchO
       profile_reset();
       others = OthersLoad();
     }
+    profile_enable(profiled);
     const EngineRun run = run_requests(model, engine, requests);
     if (r < 0) continue;
     prompt_rates.push_back(static_cast<double>(batch * options.prompt_tokens) / prompt_s);

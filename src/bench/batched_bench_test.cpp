@@ -7,6 +7,7 @@
 #include "bench/engine_run.h"
 #include "bench/random_model.h"
 #include "model/decoder_testing.h"
+#include "nn/profile.h"
 
 namespace fathom {
 namespace {
@@ -43,6 +44,24 @@ TEST(BatchedBench, CountsWhatItSays) {
       EXPECT_NEAR(one.step_bytes, static_cast<double>(model.weight_bytes_per_token()) + cache_bytes(model, 76.5), 1);
     }
   }
+}
+
+TEST(BatchedBench, TheProfileHoldsTheTimedStepsAlone) {
+  Decoder model = random_model(tiny_config("v3", 400), {Compute::kBF16, MlaFormula::kAbsorbed});
+  BatchedBenchOptions options;
+  options.prompt_tokens = 70;
+  options.tokens = 12;
+  options.runs = 3;
+  profile_enable(true);
+  bench_batched(model, 2, options);
+  EXPECT_TRUE(profile_enabled());
+  profile_enable(false);
+  for (const ProfileRow& r : profile_rows())
+    if (r.name == "step") {
+      EXPECT_EQ(r.calls, options.runs * (1 + options.tokens)) << "first tokens once more; prompts outside of the runs";
+      return;
+    }
+  FAIL() << "no step in the profile";
 }
 
 TEST(BatchedBench, TooLongIsAnError) {

@@ -89,6 +89,13 @@ int command_generate(int argc, char** argv) {
       .range(1, 4096)
       .needs(input)
       .show_default();
+  command
+      .add_option("--step-ms", batch.step_ms,
+                  "with --input: milliseconds for a step in which answers grow; of prompts it takes what fits, by measured "
+                  "cost, so that answers go on evenly (0: no limit, most tokens a second)")
+      .range(0.0, 3.6e6)
+      .needs(input)
+      .show_default();
   command.add_flag("--show-special", show_special, "print special tokens too");
   command.add_flag(
       "--json", json,

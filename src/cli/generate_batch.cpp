@@ -176,7 +176,7 @@ void BatchRun::check_before(const std::string& source, int64_t number, std::stri
 
 void BatchRun::put(int64_t line, Json result) {
   waiting_.emplace(line, std::move(result));
-  while (!waiting_.empty() && (!!options_.as_done || waiting_.begin()->first == *open_.begin())) {
+  while (!waiting_.empty() && (options_.as_done || waiting_.begin()->first == *open_.begin())) {
     results_.write(waiting_.begin()->second);
     open_.erase(waiting_.begin()->first);
     waiting_.erase(waiting_.begin());
@@ -275,6 +275,7 @@ int generate_batch(const ModelFiles& files, const ModelOptions& model_options, c
   EngineConfig config =
       engine_config_for(model, std::min<int64_t>(room, files.config().max_position_embeddings), options.max_sequences);
   config.max_sequences = options.max_sequences;
+  config.step_seconds = options.step_ms / 1e3;
   config.max_positions = room;
   config.speculation = speculation.config;
   config.prefix_store = model_options.prefix_store(files);

@@ -26,6 +26,7 @@ struct GenerateBatchOptions {
   SamplingParams sampling;  // what lines do not say
   std::vector<int32_t> stop_ids;
   uint64_t seed = 0;
+  double step_ms = 0;      // EngineConfig::step_seconds
   std::string step_trace;  // an SVG of the first steps goes here; empty: none
 };
 

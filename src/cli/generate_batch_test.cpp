@@ -144,7 +144,8 @@ TEST_F(GenerateBatch, TheBytesDependOnTheInputAlone) {
        std::vector<std::vector<std::string>>{{"--max-sequences", "1"},
                                              {"--max-sequences", "3", "--threads", "1"},
                                              {"--speculate", "mtp", "--draft-tokens", "3"},
-                                             {"--speculate", "ngram", "--max-sequences", "7"}}) {
+                                             {"--speculate", "ngram", "--max-sequences", "7"},
+                                             {"--step-ms", "0.01"}}) {
     const std::string output = "mix" + std::to_string(n++) + ".out";
     auto all = command("mix.jsonl", output, more);
     all.insert(all.end(), {"--top-logprobs", "3"});
