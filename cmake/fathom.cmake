@@ -20,17 +20,19 @@ set(FATHOM_RUNG_LEVEL_amx 4)
 set(FATHOM_TEST_FLAGS $<$<CONFIG:Release>:-O1>)
 
 # What nearly every file includes, parsed once for libraries and once, with GoogleTest, for tests (JSON gains too little from
-# it). Files still include what they use: the presets tsan and debug and the fuzzers build without. A target with compiler flags of its
-# own, beside -D and -I, cannot share it.
-if(FATHOM_PRECOMPILE)
+# it). Files still include what they use: the presets tsan and debug, and Clang for the fuzzers, build without. A target with
+# compiler flags of its own, beside -D and -I, cannot share it.
+if(FATHOM_PRECOMPILE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(FATHOM_PRECOMPILED ON)
   # GCC 12 warns falsely about std::string (its bug 105651) once that comes from a precompiled header.
   # -fpch-preprocess lets ccache see through it.
   add_compile_options(-fpch-preprocess -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
-  file(WRITE ${CMAKE_BINARY_DIR}/precompiled.cpp "")
+  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/precompiled.cpp CONTENT "")
   foreach(kind library test)
     add_library(fathom_precompiled_${kind} OBJECT ${CMAKE_BINARY_DIR}/precompiled.cpp)
-    target_precompile_headers(fathom_precompiled_${kind} PRIVATE <algorithm> <array> <cmath> <cstdint> <cstdio> <cstring> <functional> <map>
-      <memory> <optional> <set> <span> <string> <string_view> <unordered_map> <utility> <vector>)
+    target_precompile_headers(fathom_precompiled_${kind} PRIVATE <algorithm> <array> <cmath> <cstdint>
+      <cstdio> <cstring> <functional> <map> <memory> <optional> <set> <span> <string> <string_view> <unordered_map> <utility>
+      <vector>)
   endforeach()
   if(FATHOM_TESTS)
     target_precompile_headers(fathom_precompiled_test PRIVATE <gtest/gtest.h>)
@@ -39,7 +41,7 @@ if(FATHOM_PRECOMPILE)
   endif()
 endif()
 function(fathom_precompiled target kind)
-  if(FATHOM_PRECOMPILE)
+  if(FATHOM_PRECOMPILED)
     target_precompile_headers(${target} REUSE_FROM fathom_precompiled_${kind})
   endif()
 endfunction()

@@ -10,6 +10,8 @@
 #include "base/files.h"
 #include "base/utf8.h"
 
+template class nlohmann::basic_json<nlohmann::ordered_map>;
+
 namespace fathom {
 namespace {
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+extern template class nlohmann::basic_json<nlohmann::ordered_map>;  // compiled once, in json.cpp
+
 namespace fathom {
 
 using Json = nlohmann::ordered_json;
