@@ -14,7 +14,6 @@ namespace fathom {
 namespace {
 
 constexpr double kMiB = 1048576;
-constexpr int64_t kMaxTokens = int64_t{1} << 24;
 
 Json to_json(const BatchedBenchRow& r) {
   return {{"batch", r.batch},
@@ -102,12 +101,12 @@ void BenchBatchedCommand::add(CommandLine& command) {
   }
   batched_->add_option("--batch", batches_, "sequences at once, with commas").delimiter(',').range(1, 4096).show_default();
   batched_->add_option("--prompt", options_.prompt_tokens, "random tokens before each sequence's answer, its own")
-      .range(1, kMaxTokens)
+      .range(1, kMaxBenchTokens)
       .show_default();
   batched_->add_option("--depth", options_.depth, "tokens before them that all sequences share (whole blocks of 64)")
-      .range(0, kMaxTokens)
+      .range(0, kMaxBenchTokens)
       .show_default();
-  batched_->add_option("--tokens", options_.tokens, "decoded by each sequence").range(1, kMaxTokens).show_default();
+  batched_->add_option("--tokens", options_.tokens, "decoded by each sequence").range(1, kMaxBenchTokens).show_default();
   batched_->add_option("--runs", options_.runs, "timed runs; the median counts").range(1, 1000).show_default();
   batched_
       ->add_text_function(
@@ -123,15 +122,15 @@ void BenchBatchedCommand::add(CommandLine& command) {
   batched_->add_flag("--profile", profile_, "where the time goes, by op (to stderr with --json)");
   share_->add_option("--answers", share_options_.answers, "to the prompt").range(1, 4096).show_default();
   share_->add_option("--prompt", share_options_.prompt_tokens, "random tokens of the prompt")
-      .range(1, kMaxTokens)
+      .range(1, kMaxBenchTokens)
       .show_default();
   share_->add_option("--tokens", share_options_.tokens, "of each answer, drawn at temperature 1")
-      .range(2, kMaxTokens)
+      .range(2, kMaxBenchTokens)
       .show_default();
   share_->add_flag("--no-compare", no_compare_,
                    "leave out the same without sharing, which computes the prompt for each answer");
   share_->add_option("--hit", share_options_.hit_tokens, "tokens of the prompt that is found; 0: none")
-      .range(0, kMaxTokens)
+      .range(0, kMaxBenchTokens)
       .show_default();
   share_->add_option("--runs", share_options_.runs, "timed hits; the median counts").range(1, 1000).show_default();
 }

@@ -17,7 +17,6 @@ namespace fathom {
 namespace {
 
 constexpr double kMiB = 1048576;
-constexpr int64_t kMaxTokens = int64_t{1} << 24;
 
 Json to_json(const InferBenchRow& r) {
   return {{"test", r.decode ? "decode" : "prefill"},
@@ -61,15 +60,15 @@ void BenchInferCommand::add(CommandLine& command) {
     subcommand->add_option("--trace", trace_, "write the last row's ops as Chrome trace events to this file");
     add_threads_option(*subcommand);
   }
-  prefill_->add_option("--tokens", prefill_tokens_, "length of the prompt").range(1, kMaxTokens).show_default();
-  decode_->add_option("--tokens", decode_tokens_, "tokens to generate").range(1, kMaxTokens).show_default();
-  depth_->add_option("--prefill", prefill_tokens_, "length of the prompt").range(1, kMaxTokens).show_default();
-  depth_->add_option("--tokens", decode_tokens_, "tokens to generate").range(1, kMaxTokens).show_default();
+  prefill_->add_option("--tokens", prefill_tokens_, "length of the prompt").range(1, kMaxBenchTokens).show_default();
+  decode_->add_option("--tokens", decode_tokens_, "tokens to generate").range(1, kMaxBenchTokens).show_default();
+  depth_->add_option("--prefill", prefill_tokens_, "length of the prompt").range(1, kMaxBenchTokens).show_default();
+  depth_->add_option("--tokens", decode_tokens_, "tokens to generate").range(1, kMaxBenchTokens).show_default();
   for (CommandLine* subcommand : {prefill_, decode_})
-    subcommand->add_option("--depth", at_, "tokens in the cache before").range(0, kMaxTokens).show_default();
+    subcommand->add_option("--depth", at_, "tokens in the cache before").range(0, kMaxBenchTokens).show_default();
   depth_->add_option("--depth", depths_, "tokens in the cache before, with commas")
       .delimiter(',')
-      .range(0, kMaxTokens)
+      .range(0, kMaxBenchTokens)
       .show_default();
 }
 

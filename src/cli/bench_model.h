@@ -11,6 +11,8 @@
 
 namespace fathom {
 
+constexpr int64_t kMaxBenchTokens = int64_t{1} << 24;  // that an option of a benchmark may ask for
+
 struct BenchModel {
   ModelConfig config;
   std::optional<ModelFiles> files;  // none: random weights

@@ -179,7 +179,7 @@ void pack_lanes_f32(const MatrixView& a, int64_t m0, int64_t micros, int64_t sma
     }
   }
 }
-// The same for pairs: [k/2][kMicroLanes].
+// The same for pairs: [k/2][kMicroLanes]; lanes behind a tile's own are zero.
 template <class T>
 void pack_lanes_pairs(const MatrixView& a, int64_t m0, int64_t micros, int64_t small, int64_t large, int64_t k0, int64_t kc,
                       int64_t kc_padded, int64_t stride, uint32_t* out) {
