@@ -21,10 +21,8 @@ std::atomic<Bf16Engine> bf16_engine{Bf16Engine::kOfRung};
 
 const GemmKernels& choose(Compute compute) {
   using Get = const GemmKernels* (*)();
-  constexpr IsaTable<Get> f32 = FATHOM_GEMM_TABLE(gemm_f32_kernels);
-  constexpr IsaTable<Get> widen = FATHOM_GEMM_TABLE(gemm_widen_kernels);
-  constexpr IsaTable<Get> dot = FATHOM_GEMM_TABLE(gemm_dot_kernels);
-  constexpr IsaTable<Get> tiles = FATHOM_GEMM_TABLE(gemm_tile_kernels);
+  constexpr IsaTable<Get> f32 = {portable::gemm_f32_kernels, avx2::gemm_f32_kernels, avx512::gemm_f32_kernels};
+  constexpr IsaTable<Get> widen = {portable::gemm_widen_kernels, avx2::gemm_widen_kernels, avx512::gemm_widen_kernels};
   constexpr IsaTable<Get> of_rung = {portable::gemm_widen_kernels, avx2::gemm_widen_kernels, avx512::gemm_widen_kernels,
                                      avx512bf16::gemm_dot_kernels, amx::gemm_tile_kernels};
   if (compute == Compute::kF32) return *f32.pick()();
@@ -32,9 +30,9 @@ const GemmKernels& choose(Compute compute) {
     case Bf16Engine::kWiden:
       return *widen.pick()();
     case Bf16Engine::kDot:
-      return *dot.pick()();
+      return isa() >= Isa::kAvx512Bf16 ? *avx512bf16::gemm_dot_kernels() : *portable::gemm_dot_kernels();
     case Bf16Engine::kTiles:
-      return *tiles.pick()();
+      return isa() >= Isa::kAmx ? *amx::gemm_tile_kernels() : *portable::gemm_tile_kernels();
     case Bf16Engine::kOfRung:
       break;
   }
@@ -43,9 +41,10 @@ const GemmKernels& choose(Compute compute) {
 
 const GemmKernels& choose_int8() {
   using Get = const GemmKernels* (*)();
-  constexpr IsaTable<Get> vectors = FATHOM_GEMM_TABLE(gemm_int8_kernels);
-  constexpr IsaTable<Get> tiles = FATHOM_GEMM_TABLE(gemm_int8_tile_kernels);
-  if (isa() == Isa::kAmx || bf16_engine.load(std::memory_order_relaxed) == Bf16Engine::kTiles) return *tiles.pick()();
+  constexpr IsaTable<Get> vectors = {portable::gemm_int8_kernels, avx2::gemm_int8_kernels, avx512::gemm_int8_kernels,
+                                     avx512bf16::gemm_int8_kernels};
+  if (isa() == Isa::kAmx) return *amx::gemm_int8_tile_kernels();
+  if (bf16_engine.load(std::memory_order_relaxed) == Bf16Engine::kTiles) return *portable::gemm_int8_tile_kernels();
   if (isa() == Isa::kAvx512Vnni) return *avx512::gemm_int8_vnni_kernels();
   return *vectors.pick()();
 }
@@ -165,7 +164,8 @@ void set_bf16_engine_for_test(Bf16Engine engine) { bf16_engine.store(engine); }
 void gemm(std::span<const GemmProblem> problems, const GemmOptions& options) {
   const bool int8 = !problems.empty() && problems[0].a_scales;
   const GemmKernels& kernels = int8 ? choose_int8() : choose(options.compute);
-  constexpr IsaTable<PackPanel> pack_table = FATHOM_GEMM_TABLE(gemm_pack_panel);
+  constexpr IsaTable<PackPanel> pack_table = {portable::gemm_pack_panel, avx2::gemm_pack_panel, avx512::gemm_pack_panel,
+                                              avx512bf16::gemm_pack_panel};
   thread_local GemmPlan plan;
   for (const GemmProblem& g : problems) {
     if (g.k == 0) finish_empty(g, options);

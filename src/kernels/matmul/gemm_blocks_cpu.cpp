@@ -233,42 +233,32 @@ MicroGroups pick_groups(int rows) {
 
 using Direct = void (*)(const DirectArgs&);
 struct FormatKernels {
-  WidenBlock floats, pairs;
-  Direct direct_f32[5], direct_dot[5];  // by rows; two panels at once where it is one row
+  WidenBlock widen;
+  Direct direct[kDirectRows + 1];  // by rows; two panels at once where it is one row
 };
 constexpr int direct_panels(int64_t rows) { return rows == 1 ? 2 : 1; }
 
-template <class D>
+template <class Op, class D>
 constexpr FormatKernels format_kernels() {
-  FormatKernels k = {widen<D, false>, widen<D, true>, {}, {}};
-#if FATHOM_RUNG_LEVEL >= 1
-  k.direct_f32[1] = direct<FmaF32, D, 1, 2>;
-  k.direct_f32[2] = direct<FmaF32, D, 2, 1>;
-#endif
-#if FATHOM_RUNG_LEVEL >= 2
-  k.direct_f32[3] = direct<FmaF32, D, 3, 1>;
-  k.direct_f32[4] = direct<FmaF32, D, 4, 1>;
-#endif
-#if FATHOM_RUNG_LEVEL >= 3
-  k.direct_dot[1] = direct<DotPairs, D, 1, 2>;
-  k.direct_dot[2] = direct<DotPairs, D, 2, 1>;
-  k.direct_dot[3] = direct<DotPairs, D, 3, 1>;
-  k.direct_dot[4] = direct<DotPairs, D, 4, 1>;
-#endif
+  FormatKernels k = {widen<D, kSame<Op, DotPairs>>, {}};
+  if constexpr (kDirectRows >= 2) k.direct[1] = direct<Op, D, 1, 2>, k.direct[2] = direct<Op, D, 2, 1>;
+  if constexpr (kDirectRows >= 4) k.direct[3] = direct<Op, D, 3, 1>, k.direct[4] = direct<Op, D, 4, 1>;
   return k;
 }
+// Op: FmaF32 or DotPairs, what a block is widened for.
+template <class Op>
 constexpr FormatKernels kFormats[kWeightFormats] = {
     {},
-    format_kernels<DecodeFp8>(),
-    format_kernels<DecodeInt8Row>(),
-    format_kernels<DecodeQ8_0>(),
-    format_kernels<DecodeQ4_0>(),
-    format_kernels<DecodeQ4_1>(),
-    format_kernels<DecodeQ5_0>(),
-    format_kernels<DecodeQ4_K>(),
-    format_kernels<DecodeQ6_K>(),
-    format_kernels<DecodeInt4<WeightFormat::kInt4Group32>>(),
-    format_kernels<DecodeInt4<WeightFormat::kInt4Group128>>(),
+    format_kernels<Op, DecodeFp8>(),
+    format_kernels<Op, DecodeInt8Row>(),
+    format_kernels<Op, DecodeQ8_0>(),
+    format_kernels<Op, DecodeQ4_0>(),
+    format_kernels<Op, DecodeQ4_1>(),
+    format_kernels<Op, DecodeQ5_0>(),
+    format_kernels<Op, DecodeQ4_K>(),
+    format_kernels<Op, DecodeQ6_K>(),
+    format_kernels<Op, DecodeInt4<WeightFormat::kInt4Group32>>(),
+    format_kernels<Op, DecodeInt4<WeightFormat::kInt4Group128>>(),
 };
 
 const char* panel_of(const GemmTile& t, int64_t panel) { return t.packed + (t.panel0 + panel) * t.panel_bytes; }
@@ -298,10 +288,10 @@ template <class Op, bool kRound>
 void tile_blocks(const GemmTile& t) {
   constexpr bool kPairs = kSame<Op, DotPairs>;
   const BlockLayout layout = block_layout(t.weight_format);
-  const FormatKernels& format = kFormats[static_cast<int>(t.weight_format)];
+  const FormatKernels& format = kFormats<Op>[static_cast<int>(t.weight_format)];
   const int64_t micros = (t.rows + kMaxRows - 1) / kMaxRows, small = t.rows / micros, large = t.rows % micros;
   const int64_t k_end = padded_k(t.k);
-  const Direct direct = t.rows <= kDirectRows ? (kPairs ? format.direct_dot : format.direct_f32)[t.rows] : nullptr;
+  const Direct direct = t.rows <= kDirectRows ? format.direct[t.rows] : nullptr;
   char* codes = t.b_scratch;
   float* scales = reinterpret_cast<float*>(t.b_scratch + kBlockCodesBytes);
   float* mins = scales + 8 * kPanel;
@@ -340,7 +330,7 @@ void tile_blocks(const GemmTile& t) {
       }
       for (int64_t k0 = ks; k0 < ke; k0 += kBlockK) {
         const int64_t k = least(ke, k0 + kBlockK) - k0;
-        (kPairs ? format.pairs : format.floats)(head, block_of(t, head, k0), k, codes, scales, mins);
+        format.widen(head, block_of(t, head, k0), k, codes, scales, mins);
         for (int64_t part = 0; part < 2 / kMinVectors; ++part) {
           int64_t m = 0;
           for (int64_t i = 0; i < micros; ++i) {
@@ -377,16 +367,21 @@ void tile_blocks(const GemmTile& t) {
 
 }  // namespace
 
+#if FATHOM_GEMM_FMA
 void gemm_blocks_f32(const GemmTile& t) { tile_blocks<FmaF32, false>(t); }
 void gemm_blocks_widen(const GemmTile& t) { tile_blocks<FmaF32, true>(t); }
+#endif
+#if FATHOM_GEMM_DOT
 void gemm_blocks_dot(const GemmTile& t) { tile_blocks<DotPairs, true>(t); }
+#endif
 
+#if FATHOM_GEMM_TILES
 // 32 x 32 of C: the tiles of a group start from zero, are stored, and go scaled into the sums. A tile step takes 32 k: where a
 // group has 16, the other half of B is zeros.
 void gemm_blocks_tiles(const GemmTile& t) {
   Tiles tiles;
   const BlockLayout layout = block_layout(t.weight_format);
-  const FormatKernels& format = kFormats[static_cast<int>(t.weight_format)];
+  const FormatKernels& format = kFormats<DotPairs>[static_cast<int>(t.weight_format)];
   const int64_t micros = (t.rows + kTileRows - 1) / kTileRows, k_end = padded_k(t.k);
   int64_t configured = 0;
   const bf16* a_scratch = reinterpret_cast<const bf16*>(t.a_scratch);
@@ -406,7 +401,7 @@ void gemm_blocks_tiles(const GemmTile& t) {
       for (int64_t k0 = ks; k0 < ke; k0 += kBlockK) {
         const int64_t k = least(ke, k0 + kBlockK) - k0;
         const int64_t groups = (k + layout.group - 1) / layout.group;
-        format.pairs(head, block_of(t, head, k0), k, codes, scales, mins);
+        format.widen(head, block_of(t, head, k0), k, codes, scales, mins);
         if (layout.group == 16) {  // spread from behind: group g to 16 rows of pairs of its own
           constexpr int64_t kHalf = 8 * kPanelRow;
           for (int64_t g = groups - 1; g >= 0; --g) {
@@ -449,5 +444,6 @@ void gemm_blocks_tiles(const GemmTile& t) {
   }
   tiles.release();
 }
+#endif
 
 }  // namespace fathom::FATHOM_RUNG

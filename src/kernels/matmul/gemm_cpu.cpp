@@ -7,6 +7,7 @@
 namespace fathom::FATHOM_RUNG {
 namespace {
 
+#if FATHOM_GEMM_FMA || FATHOM_GEMM_DOT
 // Rows of B that the next pass over the columns packs, where they are one run of memory: a pass is short where rows of A are
 // few, and would wait for them. Each micro-tile fetches its share, a line a unit at most.
 struct RowsAhead {
@@ -94,6 +95,7 @@ void tile(const GemmTile& t) {
   }
 }
 
+#if FATHOM_GEMM_FMA
 void tile_f32(const GemmTile& t) { t.a.k_contiguous ? tile<FmaF32, false, true>(t) : tile<FmaF32, false, false>(t); }
 void tile_widen(const GemmTile& t) {
   if (t.format == PanelFormat::kPairs)
@@ -101,7 +103,10 @@ void tile_widen(const GemmTile& t) {
   else
     t.a.k_contiguous ? tile<FmaF32, true, true>(t) : tile<FmaF32, true, false>(t);
 }
+#endif
+#if FATHOM_GEMM_DOT
 void tile_dot(const GemmTile& t) { t.a.k_contiguous ? tile<DotPairs, true, true>(t) : tile<DotPairs, true, false>(t); }
+#endif
 
 int64_t a_bytes(int64_t rows, int64_t super_k, bool k_contiguous) {
   const int64_t micros = (rows + kMaxRows - 1) / kMaxRows;
@@ -113,9 +118,11 @@ int64_t partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t super_k) 
   // block.
   return (super_k >= k ? micros * 2 / kMinVectors : micros * panels * 2 / kMinVectors) * kMaxVectors * 16 * 4;
 }
+#endif
 
 // ---- tiles: 32 x 32 of C in four tiles, two tiles of A, two of B ----
 
+#if FATHOM_GEMM_TILES
 void tile_tiles(const GemmTile& t) {
   Tiles tiles;
   const int64_t micros = (t.rows + kTileRows - 1) / kTileRows, k_end = round_up(t.k, 32);
@@ -158,23 +165,39 @@ int64_t tile_partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t supe
   const int64_t micros = (rows + kTileRows - 1) / kTileRows;
   return (super_k >= k ? micros : micros * panels) * kTileRows * kPanel * 4;
 }
-
-constexpr GemmKernels kF32Kernels = {tile_f32, PanelFormat::kF32, kMaxRows, a_bytes, partial_bytes, 1, gemm_blocks_f32};
-constexpr GemmKernels kWidenKernels = {tile_widen, PanelFormat::kF32Rounded, kMaxRows, a_bytes, partial_bytes,
-                                       1,          gemm_blocks_widen};
-constexpr GemmKernels kDotKernels = {tile_dot, PanelFormat::kPairs, kMaxRows, a_bytes, partial_bytes, 1, gemm_blocks_dot};
-constexpr GemmKernels kTileKernels = {tile_tiles, PanelFormat::kPairs, kTileRows, tile_a_bytes, tile_partial_bytes,
-                                      1,          gemm_blocks_tiles};
+#endif
 
 }  // namespace
 
+#if FATHOM_GEMM_FMA
+const GemmKernels* gemm_f32_kernels() {
+  static constexpr GemmKernels kKernels = {tile_f32, PanelFormat::kF32, kMaxRows, a_bytes, partial_bytes, 1, gemm_blocks_f32};
+  return &kKernels;
+}
+const GemmKernels* gemm_widen_kernels() {
+  static constexpr GemmKernels kKernels = {tile_widen, PanelFormat::kF32Rounded, kMaxRows, a_bytes, partial_bytes,
+                                           1,          gemm_blocks_widen};
+  return &kKernels;
+}
+#endif
+#if FATHOM_GEMM_DOT
+const GemmKernels* gemm_dot_kernels() {
+  static constexpr GemmKernels kKernels = {tile_dot, PanelFormat::kPairs, kMaxRows, a_bytes, partial_bytes, 1, gemm_blocks_dot};
+  return &kKernels;
+}
+#endif
+#if FATHOM_GEMM_TILES
+const GemmKernels* gemm_tile_kernels() {
+  static constexpr GemmKernels kKernels = {tile_tiles, PanelFormat::kPairs, kTileRows, tile_a_bytes, tile_partial_bytes,
+                                           1,          gemm_blocks_tiles};
+  return &kKernels;
+}
+#endif
+#if FATHOM_GEMM_FMA || FATHOM_GEMM_DOT
 void gemm_pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format,
                      void* out) {
   pack_panel(b, panel, n, k, k0, kc, format, out);
 }
-const GemmKernels* gemm_f32_kernels() { return &kF32Kernels; }
-const GemmKernels* gemm_widen_kernels() { return &kWidenKernels; }
-const GemmKernels* gemm_dot_kernels() { return &kDotKernels; }
-const GemmKernels* gemm_tile_kernels() { return &kTileKernels; }
+#endif
 
 }  // namespace fathom::FATHOM_RUNG

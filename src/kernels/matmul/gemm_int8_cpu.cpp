@@ -3,9 +3,15 @@
 #include "kernels/matmul/gemm_int8_tile.h"
 #include "kernels/matmul/tile_square.h"
 
+#if FATHOM_RUNG_LEVEL == 4
+namespace fathom::avx512bf16 {
+const GemmKernels* gemm_int8_kernels();
+}
+#endif
 namespace fathom::FATHOM_RUNG {
 namespace {
 
+#if FATHOM_GEMM_TILES
 // As configure_square(), with the k of a group in a step: 64 where the scale is a column's, 32 where it is the group's.
 void configure_int8(Tiles& tiles, int64_t rows, int64_t group) {
   const uint8_t upper = static_cast<uint8_t>(least(16, rows)), lower = static_cast<uint8_t>(rows - upper);
@@ -114,16 +120,25 @@ void tiles_int8(const GemmTile& t) {
 }
 
 void gemm_int8_tiles(const GemmTile& t) {
+#if FATHOM_RUNG_LEVEL == 4
   // Few rows would leave most of a tile empty: the vectors give the same sums.
-  if (FATHOM_RUNG_LEVEL >= 4 && t.rows <= kStreamRows) return gemm_int8(t);
+  if (t.rows <= kStreamRows) return avx512bf16::gemm_int8_kernels()->tile_blocks(t);
+#endif
   with_int8_format(t.weight_format, [&](auto format) { tiles_int8<decltype(format)>(t); });
 }
-constexpr GemmKernels kInt8TileKernels = {nullptr, PanelFormat::kPairs, kTileRows, int8_a_bytes, int8_partial_bytes,
-                                          4,       gemm_int8_tiles};
+#endif
 
 }  // namespace
 
+#if FATHOM_RUNG_LEVEL < 4
 const GemmKernels* gemm_int8_kernels() { return &kInt8Kernels; }
-const GemmKernels* gemm_int8_tile_kernels() { return &kInt8TileKernels; }
+#endif
+#if FATHOM_GEMM_TILES
+const GemmKernels* gemm_int8_tile_kernels() {
+  static constexpr GemmKernels kKernels = {nullptr, PanelFormat::kPairs, kTileRows, int8_a_bytes, int8_partial_bytes,
+                                           4,       gemm_int8_tiles};
+  return &kKernels;
+}
+#endif
 
 }  // namespace fathom::FATHOM_RUNG

@@ -19,12 +19,13 @@ constexpr WeightFormat kFormats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0
 struct Int8Engine {
   Isa isa;
   bool tiles;
-  bool slow() const { return isa == Isa::kPortable || (tiles && isa != Isa::kAmx); }
+  bool slow() const { return isa == Isa::kPortable; }
 };
 std::vector<Int8Engine> int8_engines() {
   std::vector<Int8Engine> all;
   for (const Isa isa : supported_isas())
-    for (const bool tiles : {false, true}) all.push_back({isa, tiles});
+    for (const bool tiles : {false, true})
+      if (!tiles || isa == Isa::kPortable || isa >= Isa::kAmx) all.push_back({isa, tiles});
   return all;
 }
 void use(const Int8Engine& e) {

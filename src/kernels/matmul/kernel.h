@@ -4,6 +4,11 @@
 
 #include "kernels/matmul/block_format.h"
 
+// What a rung's files compile (kernel_table.h).
+#define FATHOM_GEMM_FMA (FATHOM_RUNG_LEVEL <= 2)
+#define FATHOM_GEMM_DOT (FATHOM_RUNG_LEVEL == 0 || FATHOM_RUNG_LEVEL == 3)
+#define FATHOM_GEMM_TILES (FATHOM_RUNG_LEVEL == 0 || FATHOM_RUNG_LEVEL == 4)
+
 namespace fathom {
 
 // An operand. Lane i of A is a row of C, lane i of B a column of C. Memory row r starts at data + rows[r] ld (rows null: r).

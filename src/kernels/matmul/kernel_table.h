@@ -3,16 +3,18 @@
 #include "backend/cpu/isa.h"
 #include "kernels/matmul/kernel.h"
 
+// A rung compiles what its own instructions bring. What would be the same code as on the rung below is taken from there, and
+// what a rung has no instructions for (products of bf16 pairs, tiles) runs, emulated, on the portable rung alone.
 #define FATHOM_DECLARE_GEMM(rung)                                                                                            \
   namespace fathom::rung {                                                                                                   \
-  const GemmKernels* gemm_f32_kernels();                                                                                     \
-  const GemmKernels* gemm_widen_kernels();                                                                                   \
-  const GemmKernels* gemm_dot_kernels();                                                                                     \
-  const GemmKernels* gemm_tile_kernels();                                                                                    \
-  const GemmKernels* gemm_int8_kernels();                                                                                    \
-  const GemmKernels* gemm_int8_tile_kernels();                                                                               \
+  const GemmKernels* gemm_f32_kernels();       /* not avx512bf16, amx */                                                     \
+  const GemmKernels* gemm_widen_kernels();     /* not avx512bf16, amx */                                                     \
+  const GemmKernels* gemm_dot_kernels();       /* portable, avx512bf16 */                                                    \
+  const GemmKernels* gemm_tile_kernels();      /* portable, amx */                                                           \
+  const GemmKernels* gemm_int8_kernels();      /* not amx */                                                                 \
+  const GemmKernels* gemm_int8_tile_kernels(); /* portable, amx */                                                           \
   void gemm_pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format, \
-                       void* out);                                                                                           \
+                       void* out); /* not amx */                                                                             \
   }
 FATHOM_DECLARE_GEMM(portable)
 FATHOM_DECLARE_GEMM(avx2)
@@ -23,7 +25,3 @@ FATHOM_DECLARE_GEMM(amx)
 namespace fathom::avx512 {
 const GemmKernels* gemm_int8_vnni_kernels();  // of the avx512_vnni rung, which differs from avx512 in this alone
 }
-
-// One table entry a rung for the function `name`.
-#define FATHOM_GEMM_TABLE(name) \
-  { portable::name, avx2::name, avx512::name, avx512bf16::name, amx::name }

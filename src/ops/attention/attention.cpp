@@ -66,14 +66,12 @@ void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span
   }
   const ForwardPlan plan = plan_forward(layout, q, sequences, out, lse);
 
-  const ForwardFn forward = f32 ? IsaTable<ForwardFn>{portable::forward_tile_f32, avx2::forward_tile_f32,
-                                                      avx512::forward_tile_f32, avx512bf16::forward_tile_f32}
-                                      .pick()
-                            : emulated_attention()
-                                ? portable::forward_tile_dot
-                                : IsaTable<ForwardFn>{portable::forward_tile_bf16, avx2::forward_tile_bf16,
-                                                      avx512::forward_tile_bf16, avx512bf16::forward_tile_bf16}
-                                      .pick();
+  const ForwardFn forward =
+      f32 ? IsaTable<ForwardFn>{portable::forward_tile_f32, avx2::forward_tile_f32, avx512::forward_tile_f32}.pick()
+      : emulated_attention() ? portable::forward_tile_dot
+                             : IsaTable<ForwardFn>{portable::forward_tile_bf16, avx2::forward_tile_bf16,
+                                                   avx512::forward_tile_bf16, avx512bf16::forward_tile_bf16}
+                                   .pick();
   parallel_for(static_cast<int64_t>(plan.pieces.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const ForwardPiece& piece = plan.pieces[static_cast<size_t>(i)];
@@ -81,9 +79,7 @@ void attention_forward(const AttentionLayout& layout, const Tensor& q, std::span
     }
   });
   if (plan.merges.empty()) return;
-  const MergeFn merge = f32 ? IsaTable<MergeFn>{portable::merge_tile_f32, avx2::merge_tile_f32, avx512::merge_tile_f32,
-                                                avx512bf16::merge_tile_f32}
-                                  .pick()
+  const MergeFn merge = f32 ? IsaTable<MergeFn>{portable::merge_tile_f32, avx2::merge_tile_f32, avx512::merge_tile_f32}.pick()
                             : IsaTable<MergeFn>{portable::merge_tile_bf16, avx2::merge_tile_bf16, avx512::merge_tile_bf16,
                                                 avx512bf16::merge_tile_bf16}
                                   .pick();

@@ -266,14 +266,12 @@ class Backward {
 
 }  // namespace
 
-void backward_piece_f32(const BackwardPiece& piece, float* scratch) { Backward<float, FloatWord>(piece, scratch).run(); }
-void backward_piece_bf16(const BackwardPiece& piece, float* scratch) {
 #if FATHOM_RUNG_LEVEL >= 3
-  Backward<bf16, PairWord>(piece, scratch).run();
+void backward_piece_bf16(const BackwardPiece& piece, float* scratch) { Backward<bf16, PairWord>(piece, scratch).run(); }
 #else
-  Backward<bf16, FloatWord>(piece, scratch).run();
+void backward_piece_f32(const BackwardPiece& piece, float* scratch) { Backward<float, FloatWord>(piece, scratch).run(); }
+void backward_piece_bf16(const BackwardPiece& piece, float* scratch) { Backward<bf16, FloatWord>(piece, scratch).run(); }
 #endif
-}
 #if FATHOM_RUNG_LEVEL == 0
 void backward_piece_dot(const BackwardPiece& piece, float* scratch) { Backward<bf16, PairWord>(piece, scratch).run(); }
 #endif

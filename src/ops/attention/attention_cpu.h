@@ -85,11 +85,11 @@ using BackwardFn = void (*)(const BackwardPiece& piece, float* scratch);
 
 }  // namespace fathom
 
-FATHOM_DECLARE_RUNGS4(void forward_tile_f32(const ForwardTile& tile, float* scratch, float* partial);
-                      void forward_tile_bf16(const ForwardTile& tile, float* scratch, float* partial);
+FATHOM_DECLARE_RUNGS3(void forward_tile_f32(const ForwardTile& tile, float* scratch, float* partial);
                       void merge_tile_f32(const ForwardTile& tile, float* states);
+                      void backward_piece_f32(const BackwardPiece& piece, float* scratch))
+FATHOM_DECLARE_RUNGS4(void forward_tile_bf16(const ForwardTile& tile, float* scratch, float* partial);
                       void merge_tile_bf16(const ForwardTile& tile, float* states);
-                      void backward_piece_f32(const BackwardPiece& piece, float* scratch);
                       void backward_piece_bf16(const BackwardPiece& piece, float* scratch))
 
 // The avx512bf16 rung's form on emulated pair products: its oracle, on every machine.

@@ -54,19 +54,18 @@ template <int N, class T, class Prefetch>
 __attribute__((noinline)) void few_scores(const AttentionHead& h, const T* block, int64_t last, const float* q,
                                           int64_t q_shared, int64_t q_stride, float* s, Prefetch& prefetch) {
   const F32 scale = set1(h.scale);
+  const int64_t part_offset[2] = {h.key_offset, h.shared_offset}, part_width[2] = {h.key_width, h.shared_width};
+  const int parts = h.shared_width > 0 ? 2 : 1;
   for (int64_t j = 0; j <= last; j += 32) {
     F32 sum[2][N];
     for (int g = 0; g < 2; ++g)
       for (int i = 0; i < N; ++i) sum[g][i] = zero();
-    const T* rows = block + j * h.row_width;
-    if (j + 16 <= last) {
-      few_segment<N, 2>(rows + h.key_offset, h.row_width, last - j, h.key_width, q, q_stride, sum, prefetch);
-      if (h.shared_width > 0)
-        few_segment<N, 2>(rows + h.shared_offset, h.row_width, last - j, h.shared_width, q + q_shared, q_stride, sum, prefetch);
-    } else {
-      few_segment<N, 1>(rows + h.key_offset, h.row_width, last - j, h.key_width, q, q_stride, sum, prefetch);
-      if (h.shared_width > 0)
-        few_segment<N, 1>(rows + h.shared_offset, h.row_width, last - j, h.shared_width, q + q_shared, q_stride, sum, prefetch);
+    for (int part = 0; part < parts; ++part) {
+      const T* rows = block + j * h.row_width + part_offset[part];
+      if (j + 16 <= last)
+        few_segment<N, 2>(rows, h.row_width, last - j, part_width[part], q + part * q_shared, q_stride, sum, prefetch);
+      else
+        few_segment<N, 1>(rows, h.row_width, last - j, part_width[part], q + part * q_shared, q_stride, sum, prefetch);
     }
     for (int g = 0; g < 2; ++g)
       for (int i = 0; i < N; ++i) store(s + i * 64 + j + 16 * g, sum[g][i] * scale);

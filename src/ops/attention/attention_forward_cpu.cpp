@@ -491,22 +491,24 @@ void merge_tile(const ForwardTile& tile, float* states) {
 
 }  // namespace
 
+#if FATHOM_RUNG_LEVEL >= 3
+void forward_tile_bf16(const ForwardTile& tile, float* scratch, float* partial) {
+  forward_tile<bf16, PairWord>(tile, scratch, partial);
+}
+#else
 void forward_tile_f32(const ForwardTile& tile, float* scratch, float* partial) {
   forward_tile<float, FloatWord>(tile, scratch, partial);
 }
 void forward_tile_bf16(const ForwardTile& tile, float* scratch, float* partial) {
-#if FATHOM_RUNG_LEVEL >= 3
-  forward_tile<bf16, PairWord>(tile, scratch, partial);
-#else
   forward_tile<bf16, FloatWord>(tile, scratch, partial);
-#endif
 }
+void merge_tile_f32(const ForwardTile& tile, float* states) { merge_tile<float>(tile, states); }
+#endif
+void merge_tile_bf16(const ForwardTile& tile, float* states) { merge_tile<bf16>(tile, states); }
 #if FATHOM_RUNG_LEVEL == 0
 void forward_tile_dot(const ForwardTile& tile, float* scratch, float* partial) {
   forward_tile<bf16, PairWord>(tile, scratch, partial);
 }
 #endif
-void merge_tile_f32(const ForwardTile& tile, float* states) { merge_tile<float>(tile, states); }
-void merge_tile_bf16(const ForwardTile& tile, float* states) { merge_tile<bf16>(tile, states); }
 
 }  // namespace fathom::FATHOM_RUNG
