@@ -1,4 +1,4 @@
-# fathom_folder(<path below src> LINKS <folders it may use> PACKAGES <external targets>)
+# fathom_folder(<path below src> [COLD] LINKS <folders it may use> PACKAGES <external targets>)
 # makes the static library fathom_<path with _> from the folder's *.cpp and the test program <name>_test from its *_test.cpp.
 #
 # A file x_cpu.cpp is written once over backend/cpu/simd.h and compiled once for every rung of RUNGS:
@@ -16,38 +16,58 @@ set(FATHOM_RUNG_LEVEL_avx512 2)
 set(FATHOM_RUNG_LEVEL_avx512bf16 3)
 set(FATHOM_RUNG_LEVEL_amx 4)
 
-# Tests check; what they check is what has to be fast.
-set(FATHOM_TEST_FLAGS $<$<CONFIG:Release>:-O1>)
+set(FATHOM_COLD_FLAGS $<$<CONFIG:Release>:-O1>)
 
-# What nearly every file includes, parsed once for libraries and once, with GoogleTest, for tests (JSON gains too little from
-# it). Files still include what they use: the presets tsan and debug, and Clang for the fuzzers, build without. A target with
-# compiler flags of its own, beside -D and -I, cannot share it.
+# What nearly every file includes, parsed once for each of the three kinds of target: hot, cold, and test, which adds
+# GoogleTest (JSON and formatting gain too little from it). Files still include what they use: the presets tsan and debug, and
+# Clang for the fuzzers, build without. A target with compiler flags of its own, beside -D and -I, cannot share it: GCC 12
+# crashes where only -O differs.
 if(FATHOM_PRECOMPILE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(FATHOM_PRECOMPILED ON)
-  # GCC 12 warns falsely about std::string (its bug 105651) once that comes from a precompiled header.
-  # -fpch-preprocess lets ccache see through it.
-  add_compile_options(-fpch-preprocess -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
+  # -fpch-preprocess lets ccache see through it. GCC 12 warns falsely about std::string (its bug 105651) once that comes from a
+  # precompiled header.
+  set(FATHOM_PRECOMPILED_FLAGS -fpch-preprocess -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
   file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/precompiled.cpp CONTENT "")
-  foreach(kind library test)
+  foreach(kind hot cold test)
     add_library(fathom_precompiled_${kind} OBJECT ${CMAKE_BINARY_DIR}/precompiled.cpp)
+    target_compile_options(fathom_precompiled_${kind} PRIVATE ${FATHOM_PRECOMPILED_FLAGS})
     target_precompile_headers(fathom_precompiled_${kind} PRIVATE <algorithm> <array> <cmath> <cstdint>
       <cstdio> <cstring> <functional> <map> <memory> <optional> <set> <span> <string> <string_view> <unordered_map> <utility>
       <vector>)
   endforeach()
+  target_compile_options(fathom_precompiled_cold PRIVATE ${FATHOM_COLD_FLAGS})
   if(FATHOM_TESTS)
+    target_compile_options(fathom_precompiled_test PRIVATE ${FATHOM_COLD_FLAGS})
     target_precompile_headers(fathom_precompiled_test PRIVATE <gtest/gtest.h>)
     target_link_libraries(fathom_precompiled_test PRIVATE GTest::gtest)
-    target_compile_options(fathom_precompiled_test PRIVATE ${FATHOM_TEST_FLAGS})
   endif()
 endif()
-function(fathom_precompiled target kind)
+# How a target is compiled; kind: hot, cold or test. cold and test: what is not worth a compiler's time, a third less of it.
+function(fathom_compiled target kind)
+  if(NOT kind STREQUAL hot)
+    target_compile_options(${target} PRIVATE ${FATHOM_COLD_FLAGS})
+  endif()
   if(FATHOM_PRECOMPILED)
+    target_compile_options(${target} PRIVATE ${FATHOM_PRECOMPILED_FLAGS})
     target_precompile_headers(${target} REUSE_FROM fathom_precompiled_${kind})
   endif()
 endfunction()
 
+# The test program <name>; CTest calls it <test>.
+function(fathom_test_program name test)
+  cmake_parse_arguments(F "" "" "SOURCES;LINKS;PACKAGES;LABELS" ${ARGN})
+  add_executable(${name} ${F_SOURCES})
+  fathom_compiled(${name} test)
+  list(TRANSFORM F_LINKS REPLACE "/" "_")
+  list(TRANSFORM F_LINKS PREPEND fathom_)
+  target_link_libraries(${name} PRIVATE ${F_LINKS} ${F_PACKAGES} GTest::gtest GTest::gtest_main Threads::Threads)
+  target_compile_definitions(${name} PRIVATE FATHOM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  add_test(NAME ${test} COMMAND ${name})
+  set_tests_properties(${test} PROPERTIES TIMEOUT 1800 LABELS "${F_LABELS}")
+endfunction()
+
 function(fathom_folder path)
-  cmake_parse_arguments(F "" "" "LINKS;PACKAGES;RUNGS;EXCLUDE" ${ARGN})
+  cmake_parse_arguments(F "COLD" "" "LINKS;PACKAGES;RUNGS" ${ARGN})
   string(REPLACE "/" "_" name ${path})
   set(dir ${CMAKE_SOURCE_DIR}/src/${path})
   file(GLOB sources CONFIGURE_DEPENDS ${dir}/*.cpp)
@@ -69,27 +89,23 @@ function(fathom_folder path)
       list(APPEND objects $<TARGET_OBJECTS:${object}>)
     endif()
   endforeach()
-  set(links "")
-  foreach(link ${F_LINKS})
-    string(REPLACE "/" "_" link ${link})
-    list(APPEND links fathom_${link})
-  endforeach()
+  set(links ${F_LINKS})
+  list(TRANSFORM links REPLACE "/" "_")
+  list(TRANSFORM links PREPEND fathom_)
   if(sources OR objects)
     add_library(fathom_${name} STATIC ${sources} ${objects})
-    fathom_precompiled(fathom_${name} library)
+    if(F_COLD)
+      fathom_compiled(fathom_${name} cold)
+    else()
+      fathom_compiled(fathom_${name} hot)
+    endif()
     target_link_libraries(fathom_${name} PUBLIC ${links} PRIVATE ${F_PACKAGES} Threads::Threads)
   else()
     add_library(fathom_${name} INTERFACE)
     target_link_libraries(fathom_${name} INTERFACE ${links})
   endif()
   if(FATHOM_TESTS AND tests)
-    add_executable(${name}_test ${tests})
-    fathom_precompiled(${name}_test test)
-    target_link_libraries(${name}_test PRIVATE fathom_${name} ${links} ${F_PACKAGES} GTest::gtest GTest::gtest_main Threads::Threads)
-    target_compile_options(${name}_test PRIVATE ${FATHOM_TEST_FLAGS})
-    target_compile_definitions(${name}_test PRIVATE FATHOM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-    add_test(NAME ${name} COMMAND ${name}_test)
-    set_tests_properties(${name} PROPERTIES TIMEOUT 1800)
+    fathom_test_program(${name}_test ${name} SOURCES ${tests} LINKS ${path} ${F_LINKS} PACKAGES ${F_PACKAGES})
   endif()
 endfunction()
 

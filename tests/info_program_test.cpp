@@ -102,7 +102,7 @@ TEST_F(Info, WeightsInMemoryAndTheirBound) {
   const std::string path = config_alone(small);
   Json machine = json({path, "--context", "1000"}).at("machine");
   EXPECT_TRUE(machine.at("read_bandwidth").is_null());
-  EXPECT_TRUE(has(machine.at("hint"), "fathom doctor"));
+  EXPECT_TRUE(has(machine.at("hint").text(), "fathom doctor"));
   ASSERT_EQ(machine.at("formats").size(), 9u);  // no FP8: nothing makes it from a plain release
   for (int i = 0; i < 2; ++i) {
     const Json& f = machine.at("formats")[i];
@@ -133,8 +133,8 @@ TEST_F(Info, WeightsInMemoryAndTheirBound) {
   EXPECT_EQ(machine.at("read_bandwidth").at("bytes_per_second"), 25e9);
   const Json& f = machine.at("formats")[1];
   if (f.at("active_weight_bytes").get<int64_t>() > caches_bytes()) {
-    EXPECT_DOUBLE_EQ(f.at("max_tokens_per_second"), 25e9 / f.at("active_weight_bytes").get<double>());
-    EXPECT_DOUBLE_EQ(f.at("max_tokens_per_second_full_context"),
+    EXPECT_DOUBLE_EQ(f.at("max_tokens_per_second").get<double>(), 25e9 / f.at("active_weight_bytes").get<double>());
+    EXPECT_DOUBLE_EQ(f.at("max_tokens_per_second_full_context").get<double>(),
                      25e9 / (f.at("active_weight_bytes").get<double>() + f.at("cache_bytes").get<double>()));
   } else {
     EXPECT_TRUE(f.at("max_tokens_per_second").is_null());

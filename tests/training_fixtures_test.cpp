@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 
 #include "base/files.h"
 #include "base/json.h"
@@ -51,12 +50,13 @@ void run(const std::string& folder) {
 
   const Json& o = spec.at("optimizer");
   AdamWConfig config;
-  config.beta1 = o.at("betas")[0], config.beta2 = o.at("betas")[1], config.eps = o.at("eps");
-  config.weight_decay = o.at("weight_decay"), config.clip_norm = o.at("clip_norm");
+  const auto number = [&](const char* name) { return o.at(name).get<double>(); };
+  config.beta1 = o.at("betas")[0].get<double>(), config.beta2 = o.at("betas")[1].get<double>(), config.eps = number("eps");
+  config.weight_decay = number("weight_decay"), config.clip_norm = number("clip_norm");
   AdamW optimizer(model.parameters(), config);
   const int64_t steps = tokens.dim(0), rows = tokens.dim(1), length = tokens.dim(2) - 1, step_tokens = rows * length;
   LrSchedule schedule;
-  schedule.lr = o.at("lr");
+  schedule.lr = number("lr");
   schedule.warmup_tokens = o.at("warmup_steps").get<int64_t>() * step_tokens;
 
   double rounding = 0;  // how far rounding alone carries the reference
@@ -85,11 +85,12 @@ void run(const std::string& folder) {
     double loss = 0;
     for (const float logp : result.logp) loss -= logp;
     loss /= static_cast<double>(step_tokens);
-    const double expected = spec["loss"][static_cast<size_t>(s)], tolerance = s < 5 ? 1e-5 * expected : 10 * rounding + 1e-5;
+    const double expected = spec["loss"][static_cast<size_t>(s)].get<double>(),
+                 tolerance = s < 5 ? 1e-5 * expected : 10 * rounding + 1e-5;
     EXPECT_NEAR(loss, expected, tolerance) << "step " << s;
     const AdamW::Result updated = optimizer.step(schedule.at(s * step_tokens, (s + 1) * step_tokens, steps * step_tokens));
     ASSERT_TRUE(updated.finite);
-    const double expected_norm = spec["grad_norm"][static_cast<size_t>(s)];
+    const double expected_norm = spec["grad_norm"][static_cast<size_t>(s)].get<double>();
     EXPECT_NEAR(updated.grad_norm, expected_norm, s < 5 ? 1e-4 * expected_norm : 10 * norm_rounding + 1e-4) << "step " << s;
     model.drop_packed();
   }

@@ -10,19 +10,14 @@ class Error : public std::runtime_error {
  public:
   // kUsage: bad usage or bad input (exit 2). kFailed: the work could not be done (exit 1).
   enum class Kind { kFailed = 1, kUsage = 2 };
-  Error(Kind kind, const std::string& module, const std::string& message)
-      : std::runtime_error("[" + module + "] " + message), kind_(kind) {}
+  Error(Kind kind, const std::string& module, const std::string& message);
   Kind kind() const { return kind_; }
 
  private:
   Kind kind_;
 };
 
-[[noreturn]] inline void fail(const std::string& module, const std::string& message) {
-  throw Error(Error::Kind::kFailed, module, message);
-}
-[[noreturn]] inline void fail_usage(const std::string& module, const std::string& message) {
-  throw Error(Error::Kind::kUsage, module, message);
-}
+[[noreturn]] void fail(const char* module, const std::string& message);
+[[noreturn]] void fail_usage(const char* module, const std::string& message);
 
 }  // namespace fathom

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <functional>
+
 #include "base/rng.h"
 #include "base/test_folder.h"
 #include "base/utf8.h"
@@ -24,6 +27,96 @@ TEST(Json, ReadsValuesInOrder) {
   EXPECT_EQ(j.dump(), R"({"b":[1,-2,3.5,true,null,"xé"],"a":{"c":18446744073709551615},"e":{},"f":[]})");
   EXPECT_EQ(parse_json("7", "x").get<int>(), 7);
   EXPECT_EQ(parse_json("\"s\"", "x").get<std::string>(), "s");
+}
+
+TEST(Json, ListsOfPairsAreObjectsOthersArrays) {
+  EXPECT_EQ((Json{{"a", 1}, {"b", {1, 2}}, {"c", {{"d", nullptr}}}}).dump(), R"({"a":1,"b":[1,2],"c":{"d":null}})");
+  EXPECT_EQ((Json{{1, 2}, {"x", 3}}).dump(), R"([[1,2],["x",3]])");
+  EXPECT_EQ(Json::array({{"x", 3}}).dump(), R"([["x",3]])");
+  EXPECT_EQ((Json{{"a", 1}, {"a", 2}}).dump(), R"({"a":2})");
+  EXPECT_EQ(Json(std::vector<int>{3, 4}).dump() + Json(std::array<double, 2>{0.5, 2}).dump(), "[3,4][0.5,2.0]");
+  EXPECT_EQ(Json().dump() + Json::array().dump() + Json::object().dump(), "null[]{}");
+}
+
+TEST(Json, ValuesAreCopiedWholeAndMovedFrom) {
+  Json a = {{"list", {1, "two", 3.5, true}}};
+  Json b = a;
+  b["list"][1] = "zwei";
+  b["new"]["deep"] = 1u;
+  EXPECT_EQ(a.dump(), R"({"list":[1,"two",3.5,true]})");
+  EXPECT_EQ(b.dump(), R"({"list":[1,"zwei",3.5,true],"new":{"deep":1}})");
+  const Json c = std::move(b);
+  EXPECT_TRUE(b.is_null());
+  a = a["list"];  // a part of itself
+  EXPECT_EQ(a, c["list"].size() == 4 ? (Json{1, "two", 3.5, true}) : Json());
+  a.push_back(a);
+  EXPECT_EQ(a.back().back(), true);
+  Json none;
+  none.push_back(1);
+  none.push_back({{"k", 2}});
+  EXPECT_EQ(none.dump(), R"([1,{"k":2}])");
+}
+
+TEST(Json, ObjectsFindSetEraseAndUpdate) {
+  Json j = {{"a", 1}, {"b", "x"}, {"c", {1}}};
+  EXPECT_TRUE(j.contains("a") && !j.contains("z") && !Json(1).contains("a") && !Json(1).find("a"));
+  EXPECT_EQ(j.value("a", 5), 1);
+  EXPECT_EQ(j.value("z", 5), 5);
+  EXPECT_EQ(j.value("b", "none") + j.value("z", "none"), "xnone");
+  EXPECT_TRUE(j.erase("a"));
+  EXPECT_FALSE(j.erase("a"));
+  j.update({{"b", 2}, {"d", 3}});
+  EXPECT_EQ(j.dump(), R"({"b":2,"c":[1],"d":3})");
+  std::string keys;
+  for (const auto& [key, value] : j.members()) keys += key;
+  EXPECT_EQ(keys, "bcd");
+}
+
+TEST(Json, NumbersCompareByValue) {
+  EXPECT_EQ(Json(1), Json(1u));
+  EXPECT_EQ(Json(1), Json(1.0));
+  EXPECT_NE(Json(-1), Json(18446744073709551615u));
+  EXPECT_LT(Json(-1), Json(0u));
+  EXPECT_LT(Json(9223372036854775807), Json(9223372036854775808u));
+  EXPECT_GT(Json(-1), Json(-2));
+  EXPECT_GT(Json(2.5), Json(2u));
+  EXPECT_FALSE(Json("b") < Json("c") || Json("b") > Json("c") || Json("b") == Json("c"));
+  EXPECT_NE(Json(0), Json(false));
+  EXPECT_NE(Json(), Json(0));
+}
+
+TEST(Json, MisuseSaysWhatIsThere) {
+  const auto says = [](const std::string& what, const std::function<void()>& body) {
+    try {
+      body();
+      ADD_FAILURE() << what;
+    } catch (const JsonError& e) {
+      EXPECT_STREQ(e.what(), what.c_str());
+    }
+  };
+  Json j = {{"a", "text"}, {"n", 1}};
+  const Json& fixed = j;
+  says("a number is expected, not a string", [&] { j["a"].get<int>(); });
+  says("a number is expected, not true or false", [&] { Json(true).get<double>(); });
+  says("a string is expected, not a number", [&] { j["n"].get<std::string>(); });
+  says("true or false is expected, not null", [&] { Json().get<bool>(); });
+  says("an array is expected, not an object", [&] { j.push_back(1); });
+  says("an array is expected, not a number", [&] {
+    for (const Json& item : j["n"]) FAIL() << item;
+  });
+  says("an object is expected, not a number", [&] { j["n"]["x"] = 1; });
+  says("an object is expected, not an array", [&] { Json::array().at("x"); });
+  says("the key \"z\" is missing", [&] { (void)fixed["z"]; });
+  says("item 2 is expected of an array of 2", [&] { (void)Json{1, 2}.at(2); });
+  says("invalid UTF-8 byte at index 0: 0xFF", [&] { Json("\xff").dump(); });
+}
+
+TEST(Json, WritesTextAsAskedFor) {
+  const Json j = {{"é", {1, -2, 0.1, 1e300}}, {"s", "\n\"\x01"}, {"nan", std::nan("")}};
+  EXPECT_EQ(j.dump(), "{\"é\":[1,-2,0.1,1e+300],\"s\":\"\\n\\\"\\u0001\",\"nan\":null}");
+  EXPECT_EQ(Json("é😀").dump(-1, true), R"("\u00e9\ud83d\ude00")");
+  EXPECT_EQ((Json{{"a", {1}}}).dump(2), "{\n  \"a\": [\n    1\n  ]\n}");
+  EXPECT_EQ(Json(9007199254740993).dump() + " " + Json(18446744073709551615u).dump(), "9007199254740993 18446744073709551615");
 }
 
 TEST(Json, RefusalsNameSourceLineAndReason) {

@@ -139,7 +139,7 @@ TEST(GgufFixture, MalformedFilesAreRefused) {
   int checked = 0;
   const Json manifest = read_json_file(folder + "manifest.json");
   for (const Json& item : manifest["files"]) {
-    const std::string name = item["file"];
+    const std::string name = item["file"].text();
     if (name.find(".gguf") == std::string::npos) continue;
     ++checked;
     try {

@@ -28,8 +28,9 @@ std::vector<Fixture> fixtures() {
   const std::string root = fixtures_folder();
   if (!file_exists(root + "/gguf/models.json")) return list;
   const Json json = read_json_file(root + "/gguf/models.json");
-  for (const auto& [name, item] : json["files"].items())
-    list.push_back({root + "/gguf/" + name, root + "/" + item["model"].get<std::string>(), item["max_abs_weight_difference"]});
+  for (const auto& [name, item] : json["files"].members())
+    list.push_back({root + "/gguf/" + name, root + "/" + item["model"].get<std::string>(),
+                    item["max_abs_weight_difference"].get<double>()});
   return list;
 }
 #define NEED_FIXTURES() \

@@ -45,7 +45,7 @@ int check_folders(const std::string& root) {
     for (const Json& line : read_lines(folder + "/encodings.jsonl")) {
       const auto text = line["text"].get<std::string>();
       const Ids ids = tokenizer.encode(text, Tokenizer::Specials::kRecognise);
-      EXPECT_EQ(ids, line["ids"].get<Ids>()) << name << " " << line["text"].dump(-1, ' ', true);
+      EXPECT_EQ(ids, line["ids"].get<Ids>()) << name << " " << line["text"].dump(-1, true);
       EXPECT_EQ(tokenizer.encode(text, Tokenizer::Specials::kRecognise, true), line["ids_with_special"].get<Ids>()) << name;
       good += ids == line["ids"].get<Ids>();
     }

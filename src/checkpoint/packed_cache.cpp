@@ -126,7 +126,7 @@ PackedReader::PackedReader(const std::string& path, const PackedIdentity& identi
       sums.emplace_back(count, std::stoull(m.at("sum").get<std::string>(), nullptr, 16));
       kept_.push_back(std::move(kept));
     }
-  } catch (const Json::exception& e) {
+  } catch (const JsonError& e) {
     refuse(std::string("is corrupt: ") + e.what());
   } catch (const std::logic_error& e) {  // stoull
     refuse(std::string("is corrupt: ") + e.what());

@@ -21,9 +21,9 @@ constexpr size_t kMaxRank = 8;
 }
 
 const Json& member(const Json& object, const char* name, const std::string& source, const std::string& tensor) {
-  const auto it = object.find(name);
-  if (it == object.end()) refuse(source, tensor, std::string("has no ") + name);
-  return *it;
+  const Json* value = object.find(name);
+  if (!value) refuse(source, tensor, std::string("has no ") + name);
+  return *value;
 }
 
 // A JSON number that is a whole one in [0, 2^62].
@@ -42,7 +42,7 @@ SafetensorsFile::Entry read_entry(const std::string& name, const Json& info, int
 
   const Json& dtype = member(info, "dtype", source, tensor);
   if (!dtype.is_string()) refuse(source, tensor + ", dtype", printable(dtype.dump(), 40) + " is no text");
-  const std::string& dtype_text = dtype.get_ref<const std::string&>();
+  const std::string& dtype_text = dtype.text();
   if (!dtype_from_name(dtype_text, &entry.dtype))
     refuse(
         source, tensor + ", dtype",
@@ -103,10 +103,10 @@ SafetensorsFile SafetensorsFile::from_bytes(std::span<const std::byte> bytes, co
   file.path_ = source;
   file.data_ = bytes.subspan(8 + header_size);
   const int64_t data_size = file.data_bytes();
-  for (const auto& [name, info] : json.items()) {
+  for (const auto& [name, info] : json.members()) {
     if (name == "__metadata__") {
       if (!info.is_object()) refuse(source, "__metadata__", "is no object of texts");
-      for (const auto& [key, value] : info.items()) {
+      for (const auto& [key, value] : info.members()) {
         if (!value.is_string()) refuse(source, "__metadata__, '" + printable(key) + "'", "is no text");
         file.metadata_[key] = value.get<std::string>();
       }

@@ -35,10 +35,10 @@ SafetensorsDirectory SafetensorsDirectory::open(const std::string& directory) {
     refuse("weight_map: an object of tensor -> file is expected");
   const Json& map = index["weight_map"];
   std::set<std::string> shards;
-  for (const auto& [name, shard] : map.items()) {
+  for (const auto& [name, shard] : map.members()) {
     const std::string field = "weight_map, '" + printable(name) + "': ";
     if (!shard.is_string()) refuse(field + "is no file name");
-    const std::string& file = shard.get_ref<const std::string&>();
+    const std::string& file = shard.text();
     // A shard lies beside its index: no path leads elsewhere.
     if (file.empty() || file == "." || file == ".." || file.find_first_of(std::string("/\\\0", 3)) != std::string::npos)
       refuse(field + "'" + printable(file) + "' is no plain file name");
@@ -47,15 +47,14 @@ SafetensorsDirectory SafetensorsDirectory::open(const std::string& directory) {
     shards.insert(file);
   }
   for (const auto& shard : shards) add(directory + "/" + shard);
-  for (const auto& [name, shard] : map.items()) {
+  for (const auto& [name, shard] : map.members()) {
     const auto it = result.tensors_.find(name);
-    if (it == result.tensors_.end() || it->second.file->path() != directory + "/" + shard.get_ref<const std::string&>())
-      refuse("weight_map, '" + printable(name) + "': no such tensor in '" + printable(shard.get_ref<const std::string&>()) +
-             "'");
+    if (it == result.tensors_.end() || it->second.file->path() != directory + "/" + shard.text())
+      refuse("weight_map, '" + printable(name) + "': no such tensor in '" + printable(shard.text()) + "'");
   }
   if (map.size() != result.tensors_.size()) {
     std::set<std::string> named;
-    for (const auto& [name, shard] : map.items()) named.insert(name);
+    for (const auto& [name, shard] : map.members()) named.insert(name);
     for (const auto& [name, located] : result.tensors_)
       if (!named.count(name))
         refuse("weight_map: leaves out '" + printable(name) + "', which stands in " + located.file->path());

@@ -88,7 +88,7 @@ TEST(Safetensors, FilesThatLieAreRefused) {
   const Json manifest = read_json_file(folder + "/manifest.json");
   int refused = 0;
   for (const auto& item : manifest["files"]) {
-    const std::string name = item["file"];
+    const std::string name = item["file"].text();
     if (name.size() < 12 || name.substr(name.size() - 12) != ".safetensors") continue;
     rusage before{}, after{};
     getrusage(RUSAGE_SELF, &before);

@@ -48,9 +48,9 @@ std::string scalars_to_json(const StateScalars& scalars) {
 }
 StateScalars scalars_from_json(const Json& json) {
   StateScalars scalars;
-  for (const auto& [name, value] : json.at("integers").items()) scalars.integers[name] = value.get<int64_t>();
-  for (const auto& [name, value] : json.at("reals").items()) scalars.reals[name] = real_from_json(value);
-  for (const auto& [name, value] : json.at("texts").items()) scalars.texts[name] = value.get<std::string>();
+  for (const auto& [name, value] : json.at("integers").members()) scalars.integers[name] = value.get<int64_t>();
+  for (const auto& [name, value] : json.at("reals").members()) scalars.reals[name] = real_from_json(value);
+  for (const auto& [name, value] : json.at("texts").members()) scalars.texts[name] = value.get<std::string>();
   return scalars;
 }
 
@@ -105,7 +105,7 @@ int64_t check_manifest(const std::string& folder) {
       fail("checkpoint", "'" + path + "' is damaged (its CRC-32 differs)");
     if (content.at("version") != 1)
       fail("checkpoint", "'" + path + "' has version " + content.at("version").dump() + "; this program reads version 1");
-    for (const auto& [file, entry] : content.at("files").items()) {
+    for (const auto& [file, entry] : content.at("files").members()) {
       const std::string full = folder + "/" + file;
       const int64_t bytes = file_bytes(full), expected = entry.at("bytes").get<int64_t>();
       if (bytes != expected)
@@ -115,7 +115,7 @@ int64_t check_manifest(const std::string& folder) {
         fail("checkpoint", "'" + full + "' is damaged: its CRC-32 differs");
     }
     return content.at("step").get<int64_t>();
-  } catch (const Json::exception& e) {
+  } catch (const JsonError& e) {
     fail("checkpoint", "'" + path + "' is damaged: " + e.what());
   }
 }
@@ -180,7 +180,7 @@ LoadedCheckpoint load_checkpoint(const std::string& path) {
   const int64_t step = check_manifest(path);
   try {
     return {path, step, scalars_from_json(read_json_file(path + "/" + kScalars)), SafetensorsFile::open(path + "/" + kTensors)};
-  } catch (const Json::exception& e) {
+  } catch (const JsonError& e) {
     fail("checkpoint", "'" + path + "/" + kScalars + "' is not what a checkpoint holds: " + e.what());
   }
 }

@@ -311,7 +311,7 @@ TEST_F(Commands, EvalPerplexity) {
   const Json whole = json(run({"eval", "perplexity", model(), "--text", path("text.txt"), "--context", "64", "--json"}));
   EXPECT_EQ(whole["bytes"], text.size()) << "bos stands in front, so that every token of the text counts";
   EXPECT_GT(whole["perplexity"]["high"], whole["perplexity"]["mean"]);
-  EXPECT_TRUE(whole["complete"]);
+  EXPECT_TRUE(whole["complete"].get<bool>());
   const double nats = whole["nats_per_token"]["mean"].get<double>() * whole["tokens"].get<double>();
   EXPECT_NEAR(whole["bits_per_byte"].get<double>(), nats / std::log(2.0) / static_cast<double>(text.size()), 1e-9);
 

@@ -92,7 +92,7 @@ Request BatchRun::request_of(const Json& json, const std::string& source, Item& 
   static const std::set<std::string> kOwn = {"id",       "metadata",   "prompt", "prompt_ids",
                                              "messages", "max_tokens", "seed",   "logit_bias"};
   const auto sampling = sampling_fields();
-  for (const auto& [key, value] : json.items())
+  for (const auto& [key, value] : json.members())
     if (!kOwn.contains(key) &&
         std::none_of(sampling.begin(), sampling.end(), [&](const SamplingField& f) { return key == f.name; }))
       fail_usage("generate", "unknown field \"" + printable(key, 40) + "\"; put what is yours into \"metadata\"");

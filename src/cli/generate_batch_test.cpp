@@ -57,7 +57,7 @@ TEST_F(GenerateBatch, EveryLineHasAResultInOrder) {
   const int64_t numbers[] = {1, 3, 4, 5};
   for (size_t i = 0; i < 4; ++i) EXPECT_EQ(results[i].at("line"), numbers[i]);
   EXPECT_EQ(results[0].at("id"), "first");
-  EXPECT_EQ(results[0].at("metadata"), Json::parse("{\"mine\": [1]}"));
+  EXPECT_EQ(results[0].at("metadata"), parse_json("{\"mine\": [1]}", "expected"));
   EXPECT_EQ(results[1].at("id"), 3) << "the line's number where it has none";
   EXPECT_FALSE(results[1].contains("metadata"));
   EXPECT_EQ(results[2].at("id"), 17);

@@ -80,7 +80,8 @@ void model_to_json(const ModelConfig& c, Json& json) {
                             {"weights", q.is_fp8_blocks() ? "fp8" : weight_format_name(q.weights)},
                             {"unsupported", printable(q.unsupported, 1000)}};
   json["checkpoint"] = {{"tensors", size.tensors}, {"elements", size.elements}, {"bytes", size.bytes}};
-  json["checkpoint"]["bytes_by_dtype"] = by_name(size.bytes_by_dtype);
+  Json& bytes = json["checkpoint"]["bytes_by_dtype"] = Json::object();
+  for (const auto& [name, n] : by_name(size.bytes_by_dtype)) bytes[name] = n;
 }
 
 void print_model(const ModelConfig& c, bool with_checkpoint) {

@@ -53,7 +53,7 @@ std::optional<MachineMeasurement> kept_measurement(std::string* why_not) {
   }
   try {
     const Json json = read_json_file(path), here = this_machine();
-    for (const auto& [key, value] : here.items())
+    for (const auto& [key, value] : here.members())
       if (!json.is_object() || !json.contains(key) || json.at(key) != value) {
         *why_not = "measured on another machine, or by another version";
         return std::nullopt;
@@ -64,7 +64,7 @@ std::optional<MachineMeasurement> kept_measurement(std::string* why_not) {
     m.date = json.at("date").get<std::string>();
     if (m.threads >= 1 && std::isfinite(m.read_bytes_per_second) && m.read_bytes_per_second > 0) return m;
   } catch (const Error&) {
-  } catch (const Json::exception&) {
+  } catch (const JsonError&) {
   }
   *why_not = "the measurement kept in " + path + " is damaged";
   return std::nullopt;

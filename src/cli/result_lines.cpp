@@ -33,7 +33,7 @@ ResultLines::ResultLines(const std::string& path)
       } catch (const Error&) {
       }
       const bool is_result = json.is_object() && json.contains("line") && json["line"].is_number_integer() &&
-                             json["line"] >= 1 && json.contains("id") &&
+                             json["line"].get<int64_t>() >= 1 && json.contains("id") &&
                              (json.contains("finish_reason") || json.contains("error"));
       if (!is_result) fail_usage("generate", source + ": no result of this command; give another --output");
       const int64_t line = json["line"].get<int64_t>();

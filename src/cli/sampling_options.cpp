@@ -55,7 +55,7 @@ void read_sampling_fields(const Json& json, const std::string& source, SamplingP
 std::vector<TokenBias> logit_bias_of(const Json& json, const std::string& source, int64_t vocab_size) {
   if (!json.is_object()) fail_usage("cli", source + ": logit_bias must be an object of ids and biases");
   std::vector<TokenBias> biases;
-  for (const auto& [id, bias] : json.items())
+  for (const auto& [id, bias] : json.members())
     biases.push_back(
         token_bias(id, bias.is_number() ? bias.get<double>() : std::numeric_limits<double>::quiet_NaN(), source, vocab_size));
   return biases;

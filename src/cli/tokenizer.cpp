@@ -2,10 +2,10 @@
 #include <cstdio>
 #include <iostream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/utf8.h"
@@ -19,8 +19,6 @@
 
 namespace fathom {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 void print_json(const Json& json) { std::printf("%s\n", json.dump().c_str()); }
 
@@ -204,7 +202,7 @@ struct Info {
     std::printf("%d ids; %zu added tokens, %lld of them special; %s; %s\n", tokenizer.vocab_size(), added.size(),
                 static_cast<long long>(specials), tokenizer.wants_bos() ? "texts begin with bos" : "no bos is added",
                 chat ? "with a chat template" : "no chat template");
-    for (const auto& [name, token] : names.items())
+    for (const auto& [name, token] : names.members())
       std::printf("  %-10s %7d  %s\n", name.c_str(), token["id"].get<int>(), token["text"].get<std::string>().c_str());
     constexpr size_t kShown = 40;
     for (size_t i = 0; i < std::min(added.size(), kShown); ++i)

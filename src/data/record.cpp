@@ -21,7 +21,7 @@ std::vector<ChatMessage> messages_of(const Json& value, const std::string& name,
   for (const Json& item : value) {
     if (!item.is_object()) refuse("\"" + name + "\" must hold objects with role and content");
     ChatMessage message;
-    for (const auto& [key, field] : item.items()) {
+    for (const auto& [key, field] : item.members()) {
       if (key == "role")
         message.role = text_of(field, "role", refuse);
       else if (key == "content")
@@ -62,7 +62,7 @@ Record parse_record(std::string_view line, const Refuse& refuse) {
   }
   if (!json.contains("prompt")) {
     std::string keys;
-    for (const auto& [key, value] : json.items()) keys += (keys.empty() ? "" : ", ") + printable(key, 40);
+    for (const auto& [key, value] : json.members()) keys += (keys.empty() ? "" : ", ") + printable(key, 40);
     refuse("none of text, prompt and messages is there, only: " + (keys.empty() ? "nothing" : printable(keys, 200)));
   }
   const Json& prompt = json["prompt"];

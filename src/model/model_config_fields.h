@@ -16,8 +16,8 @@ class Fields {
 
   // null counts as absent, as in the published files (q_lora_rank: null).
   const Json* find(const char* name) const {
-    const auto it = json_.find(name);
-    return it == json_.end() || it->is_null() ? nullptr : &*it;
+    const Json* value = json_.find(name);
+    return value && !value->is_null() ? value : nullptr;
   }
   [[noreturn]] void bad(const std::string& name, const std::string& what) const {
     fail_usage("model", source_ + ": " + prefix_ + name + ": " + what);

@@ -96,10 +96,10 @@ void read_rope(const Fields& f, const std::string& source, ModelConfig& c) {
   const Json* object = f.object("rope_parameters");
   if (!object) return;
   size_t nested = 0;
-  for (const Json& value : *object) nested += value.is_object();
+  for (const auto& [key, value] : object->members()) nested += value.is_object();
   if (nested == 0) return read(*object, "rope_parameters");
   const Fields by_type(*object, source, "rope_parameters.");
-  for (const auto& [type, value] : object->items())
+  for (const auto& [type, value] : object->members())
     if (!value.is_object() && !value.is_null()) by_type.bad(type, "stands beside objects for types of layers; use one form");
   const Json* full = by_type.object("full_attention");
   if (!full) by_type.bad("full_attention", "is missing, and all layers are of that type");

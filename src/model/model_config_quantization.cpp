@@ -95,7 +95,7 @@ void read_compressed_tensors(const Json& object, const std::string& source, Mode
     r.refuse("config_groups", "missing or empty", "an object with one group");
   } else {
     bool first = true;
-    for (const auto& [name, group] : groups->items()) {
+    for (const auto& [name, group] : groups->members()) {
       if (!group.is_object()) {
         r.refuse("config_groups." + printable(name), printable(Fields::shorten(group)), "an object with weights and targets");
         continue;

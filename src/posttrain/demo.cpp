@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "checkpoint/hf_directory.h"
@@ -15,10 +15,9 @@ namespace {
 
 // One worked solution as a conversation.
 std::string trace_line(const Problem& p) {
-  nlohmann::ordered_json user = {{"role", "user"}, {"content", p.prompt}};
-  nlohmann::ordered_json assistant = {
-      {"role", "assistant"}, {"reasoning_content", p.trace}, {"content", answer_text(p.answer)}};
-  return nlohmann::ordered_json{{"messages", {user, assistant}}}.dump() + "\n";
+  const Json user = {{"role", "user"}, {"content", p.prompt}};
+  const Json assistant = {{"role", "assistant"}, {"reasoning_content", p.trace}, {"content", answer_text(p.answer)}};
+  return Json{{"messages", {user, assistant}}}.dump() + "\n";
 }
 
 void write_traces(const DemoPlan& plan) {
@@ -123,9 +122,9 @@ DemoResult run_demo(const DemoPlan& plan) {
 }
 
 std::string to_json(const DemoResult& r) {
-  nlohmann::ordered_json j;
-  j["sft"] = nlohmann::ordered_json::parse(to_json(r.sft));
-  j["grpo"] = nlohmann::ordered_json::parse(to_json(r.grpo));
+  Json j;
+  j["sft"] = parse_json(to_json(r.sft), "sft");
+  j["grpo"] = parse_json(to_json(r.grpo), "grpo");
   j["before"] = j["grpo"]["before"];
   j["after"] = j["grpo"]["after"];
   j["intervals_apart"] = r.intervals_apart();

@@ -1,5 +1,7 @@
 // GRPO against the answers of another library (fixtures/losses/grpo) and against cases by hand.
 #include "posttrain/grpo.h"
+#include "base/files.h"
+#include "base/json.h"
 #include "base/test_fixtures.h"
 
 #include <gtest/gtest.h>
@@ -9,16 +11,12 @@
 #include <fstream>
 #include <limits>
 
-#include <nlohmann/json.hpp>
-
 namespace fathom {
 namespace {
 
-using Json = nlohmann::json;
-
 Json load(const std::string& name) {
-  std::ifstream in(fixtures_folder() + "/losses/grpo/" + name);
-  return in ? Json::parse(in) : Json();
+  const std::string path = fixtures_folder() + "/losses/grpo/" + name;
+  return file_exists(path) ? read_json_file(path) : Json();
 }
 std::vector<double> numbers(const Json& j) {
   std::vector<double> out;
@@ -34,17 +32,18 @@ bool loss_config(const Json& s, GrpoLossConfig* c) {
                                                     {"dapo", "token-mean"},
                                                     {"dr_grpo", "constant"},
                                                     {"luspo", "seq-mean-token-sum"}};
-  const auto found = names.find(s.at("loss_type"));
+  const auto found = names.find(s.at("loss_type").text());
   if (found == names.end() || s.at("top_entropy_quantile") != 1.0 || !s.at("off_policy_mask_threshold").is_null() ||
       s.at("importance_correction") == true || s.at("entropy_coef") != 0.0)
     return false;
   c->aggregation = found->second;
-  c->ratio = s.at("importance_sampling_level");
+  c->ratio = s.at("importance_sampling_level").text();
   if (c->ratio != "token" && c->ratio != "sequence") return false;
-  c->clip_low = s.at("epsilon_low"), c->clip_high = s.at("epsilon_high"), c->beta = s.at("beta");
-  c->clip_max = s.at("delta").is_null() ? 0 : s.at("delta").get<double>();
-  c->unbiased_kl = s.at("use_bias_correction_kl");
-  c->max_length = s.at("max_completion_length");
+  const auto number = [&](const char* name) { return s.at(name).get<double>(); };
+  c->clip_low = number("epsilon_low"), c->clip_high = number("epsilon_high"), c->beta = number("beta");
+  c->clip_max = s.at("delta").is_null() ? 0 : number("delta");
+  c->unbiased_kl = s.at("use_bias_correction_kl").get<bool>();
+  c->max_length = s.at("max_completion_length").get<int64_t>();
   return true;
 }
 
@@ -62,7 +61,7 @@ std::vector<Row> rows_of(const Json& in) {
     const Json& a = in["advantages"][i];
     r.advantage = a.is_array() ? numbers(a) : std::vector<double>{a.get<double>()};
     for (size_t t = 0; t < r.logp.size(); ++t) {
-      const bool tool = in.value("tool_mask", Json()).is_null() || in["tool_mask"][i][t].get<double>() != 0;
+      const bool tool = !in.contains("tool_mask") || in["tool_mask"].is_null() || in["tool_mask"][i][t].get<double>() != 0;
       r.mask.push_back(in["mask"][i][t].get<double>() != 0 && tool ? 1 : 0);
     }
     rows.push_back(r);
@@ -143,13 +142,13 @@ TEST(GrpoFixtures, Advantages) {
     SCOPED_TRACE(c.at("name").get<std::string>());
     const Json& s = c["settings"];
     AdvantageConfig config;
-    config.scale = s["scale_rewards"];
+    config.scale = s["scale_rewards"].text();
     config.normalize_each_reward = s["aggregation"] == "normalize_then_sum";
     config.std_kind = s.value("std", std::string()).rfind("population", 0) == 0 ? "population" : "sample";
     config.eps_std = s.value("eps_std", 1e-4);
     std::vector<std::vector<double>> rewards;
     for (const Json& r : c["inputs"]["rewards"]) rewards.push_back(numbers(r));
-    const Advantages got = group_advantages(rewards, numbers(s["reward_weights"]), s["group_size"], config);
+    const Advantages got = group_advantages(rewards, numbers(s["reward_weights"]), s["group_size"].get<int64_t>(), config);
     const std::vector<double> expected = numbers(c["expected"]["advantages"]);
     for (size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(got.advantage[i], expected[i], 1e-9) << i;
     // TRL looks at the batch's std where that is the divisor; ours always counts groups.
@@ -164,12 +163,12 @@ TEST(GrpoFixtures, KlAndRewards) {
   if (suite.is_null()) GTEST_SKIP() << "fixtures/losses/grpo/kl.json is not there";
   int checked = 0;
   for (const Json& c : suite.at("cases")) {
-    const std::string name = c.at("name");
+    const std::string name = c.at("name").text();
     if (name != "k1" && name != "k2" && name != "k3") continue;
     const std::vector<double> logp = numbers(c["inputs"]["logp"]), ref = numbers(c["inputs"]["ref_logp"]);
     for (size_t i = 0; i < logp.size(); ++i) {
       const KlTerm k = name == "k1" ? kl_k1(logp[i], ref[i]) : name == "k2" ? kl_k2(logp[i], ref[i]) : kl_k3(logp[i], ref[i]);
-      const double value = c["expected"]["kl"][i], grad = c["expected"]["grad_logp"][i];
+      const double value = c["expected"]["kl"][i].get<double>(), grad = c["expected"]["grad_logp"][i].get<double>();
       EXPECT_NEAR(k.value, value, 1e-12 * std::max(1.0, std::abs(value))) << name << " " << i;
       EXPECT_NEAR(k.grad, grad, 1e-12 * std::max(1.0, std::abs(grad))) << name << " " << i;
     }
@@ -180,7 +179,8 @@ TEST(GrpoFixtures, KlAndRewards) {
   for (const Json& c : rewards.at("cases")) {
     if (c["settings"]["kind"] != "soft_overlong") continue;
     for (size_t i = 0; i < c["inputs"]["lengths"].size(); ++i)
-      EXPECT_NEAR(soft_overlong_reward(c["inputs"]["lengths"][i], c["settings"]["max_length"], c["settings"]["cache"]),
+      EXPECT_NEAR(soft_overlong_reward(c["inputs"]["lengths"][i].get<int64_t>(), c["settings"]["max_length"].get<int64_t>(),
+                                       c["settings"]["cache"].get<int64_t>()),
                   c["expected"]["reward"][i].get<double>(), 1e-12);
   }
   for (const Json& c : masks.at("cases")) {

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "checkpoint/hf_directory.h"
@@ -344,12 +344,12 @@ GrpoResult train_grpo(const Recipe& recipe, const GrpoOptions& options) {
 }
 
 std::string to_json(const GrpoResult& result) {
-  nlohmann::ordered_json j;
+  Json j;
   j["stage"] = "grpo";
   j["steps"] = result.steps;
   j["stopped"] = result.stopped;
   j["model"] = result.model_directory;
-  const auto rate = [](const std::optional<PassRate>& r) -> nlohmann::ordered_json {
+  const auto rate = [](const std::optional<PassRate>& r) -> Json {
     if (!r) return nullptr;
     return {{"pass_at_1", r->rate()},       {"interval_95", {r->interval.low, r->interval.high}},
             {"correct", r->correct},        {"problems", r->problems},

@@ -4,19 +4,17 @@
 #include <cstdlib>
 #include <ctime>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "base/rng.h"
 #include "base/test_fixtures.h"
 #include "tasks/expression.h"
 
 namespace fathom {
 namespace {
-
-using Json = nlohmann::json;
 
 std::string fixtures() { return fixtures_folder() + "/verifiers/"; }
 double seconds_of(const std::function<void()>& body) {
@@ -29,7 +27,8 @@ TEST(VerifierFixtures, Countdown) {
   const std::string path = fixtures() + "countdown.json";
   if (!file_exists(path)) GTEST_SKIP() << path << " is not there";
   // Integers beyond 64 bits as strings.
-  const Json json = Json::parse(std::regex_replace(read_file(path), std::regex("(\"target\":\\s*)(-?[0-9]{19,})"), "$1\"$2\""));
+  const Json json =
+      parse_json(std::regex_replace(read_file(path), std::regex("(\"target\":\\s*)(-?[0-9]{19,})"), "$1\"$2\""), path);
   int judged = 0;
   for (const Json& c : json["cases"]) {
     const Json &inputs = c["inputs"], &expected = c["expected"];
@@ -54,7 +53,7 @@ TEST(VerifierFixtures, Countdown) {
 TEST(VerifierFixtures, Format) {
   const std::string path = fixtures() + "format.json";
   if (!file_exists(path)) GTEST_SKIP() << path << " is not there";
-  const Json json = Json::parse(read_file(path));
+  const Json json = read_json_file(path);
   int cases = 0;
   for (const Json& c : json["cases"]) {
     const Json& expected = c["expected"];

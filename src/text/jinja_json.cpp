@@ -124,25 +124,25 @@ void Writer::write(const Value& value, int depth) {
 }
 
 Value value_of(const Json& json, Mark mark) {
-  switch (json.type()) {
-    case Json::value_t::boolean:
+  switch (json.kind()) {
+    case Json::Kind::kBoolean:
       return Value(json.get<bool>());
-    case Json::value_t::number_integer:
+    case Json::Kind::kInteger:
       return Value(static_cast<Int>(json.get<int64_t>()));
-    case Json::value_t::number_unsigned:
+    case Json::Kind::kUnsigned:
       return Value(static_cast<Int>(json.get<uint64_t>()));
-    case Json::value_t::number_float:
+    case Json::Kind::kReal:
       return Value(json.get<double>());
-    case Json::value_t::string:
+    case Json::Kind::kString:
       return Value(Text(json.get<std::string>(), mark));
-    case Json::value_t::array: {
+    case Json::Kind::kArray: {
       std::vector<Value> items;
       for (const Json& item : json) items.push_back(value_of(item, mark));
       return make_list(std::move(items));
     }
-    case Json::value_t::object: {
+    case Json::Kind::kObject: {
       const auto dict = std::make_shared<Dict>();
-      for (const auto& [key, item] : json.items()) dict->set(Value(Text(key, mark)), value_of(item, mark));
+      for (const auto& [key, item] : json.members()) dict->set(Value(Text(key, mark)), value_of(item, mark));
       return Value(dict);
     }
     default:

@@ -15,7 +15,7 @@ using jinja::Value;
 
 jinja::Text render(const std::string& source, const Json& context = Json::object(), const jinja::RenderOptions& options = {}) {
   jinja::Dict values;
-  for (const auto& [key, value] : context.items())
+  for (const auto& [key, value] : context.members())
     values.set(Value(key), jinja::value_of_json(value.dump(), key, jinja::kData));
   return jinja::Template(source, "test").render(values, options);
 }
@@ -34,7 +34,7 @@ TEST(Jinja, EqualsJinja2) {
   ASSERT_NE(::strptime(file["now"].get<std::string>().c_str(), "%Y-%m-%dT%H:%M:%S", &options.now), nullptr);
   int texts = 0, errors = 0;
   for (const Json& c : file["cases"]) {
-    const std::string source = c["template"];
+    const std::string source = c["template"].text();
     std::string text, error;
     try {
       text = render(source, file["context"], options).bytes();

@@ -26,10 +26,7 @@ class Node {
   bool present() const { return value_ && !value_->is_null(); }
   Node at(const char* key) const {
     if (present() && !value_->is_object()) wrong("an object");
-    const Json* member = nullptr;
-    if (present())
-      if (const auto found = value_->find(key); found != value_->end()) member = &*found;
-    return {member, source_, path_.empty() ? key : path_ + "." + key};
+    return {present() ? value_->find(key) : nullptr, source_, path_.empty() ? key : path_ + "." + key};
   }
   template <class Body>
   void each(Body&& body) const {  // of an array
@@ -40,7 +37,7 @@ class Node {
   template <class Body>
   void each_member(Body&& body) const {
     if (!present() || !value_->is_object()) wrong("an object");
-    for (const auto& [key, item] : value_->items()) body(key, Node(&item, source_, path_ + "." + key));
+    for (const auto& [key, item] : value_->members()) body(key, Node(&item, source_, path_ + "." + key));
   }
   bool is_zero() const { return present() && value_->is_number() && value_->get<double>() == 0; }
   bool is_string() const { return present() && value_->is_string(); }

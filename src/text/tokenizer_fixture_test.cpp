@@ -43,14 +43,15 @@ int check_folders(const std::string& root, bool print) {
       const auto check = [&](const std::string& what, bool equal, const std::string& got) {
         Count& count = counts[what];
         (equal ? count.good : count.bad)++;
-        if (!equal && count.first.empty()) count.first = line.dump(-1, ' ', true).substr(0, 600) + "\n  got " + got;
+        if (!equal && count.first.empty()) count.first = line.dump(-1, true).substr(0, 600) + "\n  got " + got;
       };
       const auto check_ids = [&](const char* key, const Ids& ids) {
         if (line.contains(key)) check(key, line[key].get<Ids>() == ids, Json(ids).dump());
       };
       const auto ids = line["ids"].get<Ids>();
       if (line.contains("text") || line.contains("bytes_hex")) {
-        const std::string text = line.contains("text") ? line["text"].get<std::string>() : bytes_of_hex(line["bytes_hex"]);
+        const std::string text =
+            line.contains("text") ? line["text"].get<std::string>() : bytes_of_hex(line["bytes_hex"].text());
         check_ids("ids", tokenizer.encode(text, Tokenizer::Specials::kRecognise));
         check_ids("ids_with_special", tokenizer.encode(text, Tokenizer::Specials::kRecognise, tokenizer.wants_bos()));
         check_ids("ids_special_as_text", tokenizer.encode(text, Tokenizer::Specials::kSpecialAsText));
@@ -60,7 +61,7 @@ int check_folders(const std::string& root, bool print) {
         const char* key = skip ? "decoded_skip_special" : "decoded";
         if (!line.contains(key)) continue;
         const std::string decoded = tokenizer.decode(ids, skip);
-        check(key, decoded == line[key].get<std::string>(), Json(decoded).dump(-1, ' ', true));
+        check(key, decoded == line[key].get<std::string>(), Json(decoded).dump(-1, true));
       }
       // A stream shows whole code points only, and what decode shows but for what begins a text and for broken characters.
       Utf8Stream stream;
@@ -76,7 +77,7 @@ int check_folders(const std::string& root, bool print) {
       // Where steps stand in any order, some see the text as a whole.
       const bool any = line.contains("any_steps") && line["any_steps"].get<bool>();
       const bool broken = decoded.find("\xEF\xBF\xBD") != std::string::npos;
-      check("stream", whole && (any || broken || streamed.ends_with(decoded)), Json(streamed).dump(-1, ' ', true));
+      check("stream", whole && (any || broken || streamed.ends_with(decoded)), Json(streamed).dump(-1, true));
     }
     for (const auto& [what, count] : counts) {
       if (print || count.bad > 0)

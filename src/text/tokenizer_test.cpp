@@ -225,7 +225,7 @@ TEST(PreTokenizer, ScannersEqualTheirPatterns) {
       for (uint64_t n = rng.next_below(16); n > 0; --n) append_utf8(text, alphabet[rng.next_below(alphabet.size())]);
       scanned.split(text, a, steps);
       matched.split(text, b, steps);
-      ASSERT_EQ(a, b) << Json(text).dump(-1, ' ', true) << " by " << patterns.back();
+      ASSERT_EQ(a, b) << Json(text).dump(-1, true) << " by " << patterns.back();
     }
   }
 }

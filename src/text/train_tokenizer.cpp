@@ -200,10 +200,9 @@ Json tokenizer_json(const TokenizerTraining& config, const std::vector<std::stri
   }
   json["decoder"] = byte_level_json(true);
   const auto& bytes = trainer.token_bytes();
-  Json vocab = Json::object();
-  auto& members = vocab.get_ref<Json::object_t&>();  // keys are distinct: skip the search of operator[]
+  Json::Object vocab;  // keys are distinct: no search as by operator[]
   for (size_t id = 0; id < bytes.size(); ++id)
-    members.emplace_back(id < config.special_tokens.size() ? config.special_tokens[id] : bytes_to_characters(bytes[id]), id);
+    vocab.push_back({id < config.special_tokens.size() ? config.special_tokens[id] : bytes_to_characters(bytes[id]), id});
   Json merges = Json::array();
   for (const auto& [left, right] : trainer.merges())
     merges.push_back(Json::array({bytes_to_characters(bytes[left]), bytes_to_characters(bytes[right])}));
@@ -279,8 +278,8 @@ void train_tokenizer(std::span<const std::string_view> texts, const TokenizerTra
   Trainer trainer(std::move(words), std::move(bytes), config.special_tokens);
   trainer.run(config.vocab_size);
   make_directories(directory);
-  write_file_atomic(directory + "/tokenizer.json", tokenizer_json(config, patterns, trainer).dump(1, ' ') + "\n");
-  write_file_atomic(directory + "/tokenizer_config.json", config_json(config).dump(1, ' ') + "\n");
+  write_file_atomic(directory + "/tokenizer.json", tokenizer_json(config, patterns, trainer).dump(1) + "\n");
+  write_file_atomic(directory + "/tokenizer_config.json", config_json(config).dump(1) + "\n");
 }
 
 }  // namespace fathom

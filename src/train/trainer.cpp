@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "checkpoint/hf_directory.h"
@@ -218,10 +218,9 @@ TrainResult train(const TrainRecipe& recipe, const std::string& recipe_yaml, con
 }
 
 std::string to_json(const TrainResult& r) {
-  nlohmann::ordered_json j;
-  j["val_loss"] = r.validation.tokens > 0 ? nlohmann::ordered_json(r.validation.nats_per_token) : nlohmann::ordered_json();
-  j["val_loss_per_byte"] =
-      r.validation.bytes > 0 ? nlohmann::ordered_json(r.validation.nats_per_byte) : nlohmann::ordered_json();
+  Json j;
+  j["val_loss"] = r.validation.tokens > 0 ? Json(r.validation.nats_per_token) : Json();
+  j["val_loss_per_byte"] = r.validation.bytes > 0 ? Json(r.validation.nats_per_byte) : Json();
   j["val_tokens"] = r.validation.tokens;
   j["val_bytes"] = r.validation.bytes;
   j["train_loss"] = r.train_loss;
@@ -236,14 +235,15 @@ std::string to_json(const TrainResult& r) {
 }
 
 TrainResult from_json(const std::string& text) {
-  const nlohmann::json j = nlohmann::json::parse(text);
+  const Json j = parse_json(text, "the run's result");
   const auto number = [&j](const char* name) { return j.at(name).is_null() ? 0.0 : j.at(name).get<double>(); };
+  const auto count = [&j](const char* name) { return j.at(name).get<int64_t>(); };
   TrainResult r;
-  r.validation = {number("val_loss"), number("val_loss_per_byte"), j.at("val_tokens"), j.at("val_bytes")};
+  r.validation = {number("val_loss"), number("val_loss_per_byte"), count("val_tokens"), count("val_bytes")};
   r.train_loss = number("train_loss");
-  r.steps = j.at("steps"), r.tokens = j.at("tokens"), r.seconds = number("seconds");
-  r.total_parameters = j.at("total_parameters"), r.active_parameters = j.at("active_parameters");
-  r.model_directory = j.at("model");
+  r.steps = count("steps"), r.tokens = count("tokens"), r.seconds = number("seconds");
+  r.total_parameters = count("total_parameters"), r.active_parameters = count("active_parameters");
+  r.model_directory = j.at("model").text();
   return r;
 }
 
