@@ -10,8 +10,8 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "checkpoint/sentencepiece.h"
-#include "text/decoder.h"
 #include "text/pre_tokenizer.h"
+#include "text/token_decoder.h"
 #include "text/tokenizer_file.h"
 
 namespace fathom {

@@ -14,12 +14,12 @@
 #include "text/bpe.h"
 #include "text/byte_map.h"
 #include "text/character_bpe.h"
-#include "text/decoder.h"
 #include "text/normalizer.h"
 #include "text/piece_cache.h"
 #include "text/piece_start.h"
 #include "text/pre_tokenizer.h"
 #include "text/pre_tokenizer_steps.h"
+#include "text/token_decoder.h"
 #include "text/tokenizer_file.h"
 #include "text/unicode.h"
 
@@ -55,7 +55,7 @@ struct Tokenizer::Impl {
   // Not byte-level: the model, the steps that cut a text, and how ids become text again (with each token's text for it).
   std::unique_ptr<CharacterBpe> characters;
   PreTokenizerSteps pre_tokenizer_steps;
-  Decoder decoder;
+  TokenDecoder decoder;
   std::vector<std::string> texts;
   std::array<int32_t, 256> id_of_byte{};
   int32_t dropped = -1;  // id of bytes that the vocabulary lacks; -1: it has them all
@@ -209,7 +209,7 @@ void Tokenizer::Impl::read_bytes_model(const TokenizerSpec& spec) {
 
 void Tokenizer::Impl::read_characters_model(const TokenizerSpec& spec) {
   if (!spec.has_decoder) refuse("decoder: missing; how tokens become text again is not known");
-  decoder = Decoder(spec.decoders);
+  decoder = TokenDecoder(spec.decoders);
   pre_tokenizer_steps = PreTokenizerSteps(spec.pre_tokenizers);
   texts.resize(tokens.size());
   std::unordered_map<std::string, int32_t> vocab(spec.vocab.begin(), spec.vocab.end());

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "text/added_tokens.h"
-#include "text/decoder.h"
 #include "text/normalizer.h"
 #include "text/pre_tokenizer_steps.h"
+#include "text/token_decoder.h"
 
 namespace fathom {
 

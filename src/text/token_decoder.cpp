@@ -1,4 +1,4 @@
-#include "text/decoder.h"
+#include "text/token_decoder.h"
 
 #include <algorithm>
 
@@ -22,7 +22,7 @@ int byte_of_token(std::string_view token) {
   return value;
 }
 
-Decoder::Decoder(const std::vector<DecoderStep>& steps) {
+TokenDecoder::TokenDecoder(const std::vector<DecoderStep>& steps) {
   for (const DecoderStep& step : steps) {
     steps_.push_back({step, {}});
     if (step.kind == DecoderStep::kReplace)
@@ -31,7 +31,7 @@ Decoder::Decoder(const std::vector<DecoderStep>& steps) {
 }
 
 // The steps that look at one token alone.
-std::string Decoder::one(const Step& step, const std::string& token, bool first) const {
+std::string TokenDecoder::one(const Step& step, const std::string& token, bool first) const {
   const std::string& content = step.what.content;
   switch (step.what.kind) {
     case DecoderStep::kReplace: {
@@ -66,7 +66,7 @@ std::string Decoder::one(const Step& step, const std::string& token, bool first)
   return token;
 }
 
-std::string Decoder::decode(std::vector<std::string> tokens) const {
+std::string TokenDecoder::decode(std::vector<std::string> tokens) const {
   const auto joined = [](const std::vector<std::string>& parts) {
     std::string out;
     for (const std::string& part : parts) out += part;
@@ -115,7 +115,7 @@ std::string Decoder::decode(std::vector<std::string> tokens) const {
   return joined(tokens);
 }
 
-std::string Decoder::token_bytes(const std::string& token) const {
+std::string TokenDecoder::token_bytes(const std::string& token) const {
   std::string text = token;
   bool fused = false;  // what follows sees whole texts: what it takes off their begin and end is no matter of this token
   for (const Step& step : steps_) {

@@ -21,10 +21,10 @@ struct DecoderStep {
 // The byte that a token of SentencePiece's form <0xE4> stands for; -1: none.
 int byte_of_token(std::string_view token);
 
-class Decoder {
+class TokenDecoder {
  public:
-  Decoder() = default;
-  explicit Decoder(const std::vector<DecoderStep>& steps);  // Error (usage): a pattern does not compile
+  TokenDecoder() = default;
+  explicit TokenDecoder(const std::vector<DecoderStep>& steps);  // Error (usage): a pattern does not compile
   // Well-formed. A run of byte tokens that is not UTF-8 as a whole gives one U+FFFD for each of them.
   std::string decode(std::vector<std::string> tokens) const;
   // What a token inside a text stands for, as bytes, which need not be whole characters: nothing is taken off as at a text's
