@@ -17,8 +17,6 @@
 namespace fathom {
 namespace {
 
-std::string models_folder() { return fixtures_folder() + "/models"; }
-
 struct Statistics {
   double mean = 0, std = 0, l2 = 0, l2_of_change = 0;
 };

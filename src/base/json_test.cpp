@@ -12,11 +12,11 @@
 namespace fathom {
 namespace {
 
-std::string refused(const std::string& text, int depth = 64) {
+std::string parse_error(const std::string& text, int depth = 64) {
   return error_of([&] { parse_json(text, "x.json", depth); });
 }
-void expect_refused(const std::string& text, int line, const std::string& reason) {
-  const std::string error = refused(text);
+void expect_parse_error(const std::string& text, int line, const std::string& reason) {
+  const std::string error = parse_error(text);
   EXPECT_EQ(error.find("[json] x.json:" + std::to_string(line) + ": "), 0u) << text << "\n" << error;
   EXPECT_NE(error.find(reason), std::string::npos) << text << "\n" << error;
 }
@@ -120,39 +120,39 @@ TEST(Json, WritesTextAsAskedFor) {
 }
 
 TEST(Json, RefusalsNameSourceLineAndReason) {
-  expect_refused("", 1, "empty");
-  expect_refused("{\n \"a\": 1,\n \"a\": 2\n}", 3, "the key \"a\" occurs twice");
-  expect_refused("{\"x\": {\"a\": 1, \"b\": {\"a\": 3}, \"a\": 2}}", 1, "the key \"a\" occurs twice");
-  expect_refused("{\n\"a\": 1e400}", 2, "number overflow");
-  expect_refused("[18446744073709551616]", 1, "does not fit in 64 bits");
-  expect_refused("[-9223372036854775809]", 1, "does not fit in 64 bits");
-  expect_refused("[1,\n2,\n]", 3, "unexpected ']'");
-  expect_refused("[1] 2", 1, "end of input");
-  expect_refused("{\"a\": NaN}", 1, "invalid literal");
-  expect_refused("{\"a\": 01}", 1, "");
-  expect_refused("{\n\n\"a\": \"\xff\xfe\"}", 3, "UTF-8");
-  expect_refused("{\"a\": \"\\ud800\"}", 1, "surrogate");
-  expect_refused("{'a': 1}", 1, "");
-  expect_refused("{\"a\": 1", 1, "");
-  expect_refused("[\"\x01\"]", 1, "control character");
-  expect_refused("// no comments\n1", 1, "");
-  EXPECT_EQ(first_invalid_utf8(refused("\"\xff")), -1);  // the message itself is printable
+  expect_parse_error("", 1, "empty");
+  expect_parse_error("{\n \"a\": 1,\n \"a\": 2\n}", 3, "the key \"a\" occurs twice");
+  expect_parse_error("{\"x\": {\"a\": 1, \"b\": {\"a\": 3}, \"a\": 2}}", 1, "the key \"a\" occurs twice");
+  expect_parse_error("{\n\"a\": 1e400}", 2, "number overflow");
+  expect_parse_error("[18446744073709551616]", 1, "does not fit in 64 bits");
+  expect_parse_error("[-9223372036854775809]", 1, "does not fit in 64 bits");
+  expect_parse_error("[1,\n2,\n]", 3, "unexpected ']'");
+  expect_parse_error("[1] 2", 1, "end of input");
+  expect_parse_error("{\"a\": NaN}", 1, "invalid literal");
+  expect_parse_error("{\"a\": 01}", 1, "");
+  expect_parse_error("{\n\n\"a\": \"\xff\xfe\"}", 3, "UTF-8");
+  expect_parse_error("{\"a\": \"\\ud800\"}", 1, "surrogate");
+  expect_parse_error("{'a': 1}", 1, "");
+  expect_parse_error("{\"a\": 1", 1, "");
+  expect_parse_error("[\"\x01\"]", 1, "control character");
+  expect_parse_error("// no comments\n1", 1, "");
+  EXPECT_EQ(first_invalid_utf8(parse_error("\"\xff")), -1);  // the message itself is printable
 }
 
 TEST(Json, ManyKeysFindTheRepeatedOne) {
   std::string text = "{";
   for (int i = 0; i < 50000; ++i) text += "\"key" + std::to_string(i) + "\": " + std::to_string(i) + ",\n";
   EXPECT_EQ(parse_json(text + "\"last\": 0}", "x").size(), 50001u);
-  expect_refused(text + "\"key777\": 0}", 50001, "\"key777\" occurs twice");
+  expect_parse_error(text + "\"key777\": 0}", 50001, "\"key777\" occurs twice");
 }
 
 TEST(Json, DepthIsBounded) {
   EXPECT_NO_THROW(parse_json(std::string(64, '[') + std::string(64, ']'), "x"));
-  expect_refused(std::string(65, '[') + std::string(65, ']'), 1, "nested deeper than 64");
-  expect_refused(std::string(1000000, '['), 1, "nested deeper");
+  expect_parse_error(std::string(65, '[') + std::string(65, ']'), 1, "nested deeper than 64");
+  expect_parse_error(std::string(1000000, '['), 1, "nested deeper");
   std::string objects;
   for (int i = 0; i < 100000; ++i) objects += "{\"a\":";
-  expect_refused(objects, 1, "nested deeper");
+  expect_parse_error(objects, 1, "nested deeper");
 }
 
 // Any mutation of a valid text parses or is an Error: no crash, no other exception.

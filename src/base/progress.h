@@ -23,7 +23,8 @@ class Progress {
 
 double now_seconds();                         // monotonic
 std::string format_duration(double seconds);  // "2 min 5 s"
-std::string format_bytes(double bytes);       // "3.7 GiB"
+constexpr int64_t kMiB = 1 << 20;
+std::string format_bytes(double bytes);  // "3.7 GiB"
 
 // `notice` is printed at the first signal; the second one ends the process at once.
 void install_stop_handler(const char* notice = "\nstopping after this step; again to stop at once\n");

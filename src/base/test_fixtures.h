@@ -9,5 +9,6 @@ inline std::string fixtures_folder() {
   const char* given = std::getenv("FATHOM_FIXTURES");
   return given ? std::string(given) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures");
 }
+inline std::string models_folder() { return fixtures_folder() + "/models"; }
 
 }  // namespace fathom

@@ -17,13 +17,12 @@
 namespace fathom {
 namespace {
 
-std::string models() { return fixtures_folder() + "/models"; }
 // Every model folder but those in FP8.
 std::vector<std::string> model_folders() {
   std::vector<std::string> folders;
-  if (!is_directory(models())) return folders;
-  for (const auto& name : list_directory(models())) {
-    const std::string folder = models() + "/" + name;
+  if (!is_directory(models_folder())) return folders;
+  for (const auto& name : list_directory(models_folder())) {
+    const std::string folder = models_folder() + "/" + name;
     if (file_exists(folder + "/config.json") && !read_json_file(folder + "/config.json").contains("quantization_config"))
       folders.push_back(folder);
   }
@@ -46,7 +45,7 @@ void expect_same(const std::string& expected, const std::string& found) {
 
 // What is saved is what was loaded, bit for bit and name for name, through F32 values and through BF16 ones.
 TEST(HfDirectory, RoundTripsEveryModelFixture) {
-  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models_folder();
   for (const auto& folder : model_folders()) {
     TestFolder out;
     Decoder model = load_model(folder, Numerics{}, /*training=*/true);
@@ -77,7 +76,7 @@ TEST(HfDirectory, RoundTripsEveryModelFixture) {
 
 // A V3 with MTP: the published copies of embedding and head are written, and must be copies when read.
 TEST(HfDirectory, MtpCopiesAreWrittenAndChecked) {
-  const std::string source = models() + "/dsv3-tiny";
+  const std::string source = models_folder() + "/dsv3-tiny";
   if (!is_directory(source)) GTEST_SKIP() << "no fixture at " << source;
   Json json = read_json_file(source + "/config.json");
   json["num_nextn_predict_layers"] = 1;
@@ -104,7 +103,7 @@ class BrokenModel : public testing::Test {
   virtual std::string model_name() const { return "qwen2-tiny"; }
   virtual bool training() const { return true; }
   void SetUp() override {
-    source_ = models() + "/" + model_name();
+    source_ = models_folder() + "/" + model_name();
     if (!is_directory(source_)) GTEST_SKIP() << "no fixture at " << source_;
     write_file_atomic(folder_ / "config.json", read_file(source_ + "/config.json"));
     const auto file = SafetensorsFile::open(source_ + "/model.safetensors");

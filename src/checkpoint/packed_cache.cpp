@@ -16,7 +16,7 @@ namespace fathom {
 namespace {
 
 constexpr char kMagic[8] = {'F', 'A', 'T', 'H', 'O', 'M', 'P', 'K'};
-constexpr int64_t kPreamble = 24, kPage = 4096, kAlign = 128, kMaxHeader = int64_t{1} << 28;
+constexpr int64_t kPreamble = 24, kPage = 4096, kAlign = 128, kMaxPackedHeader = int64_t{1} << 28;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 Json to_json(const PackedIdentity& identity) {
@@ -90,7 +90,7 @@ PackedReader::PackedReader(const std::string& path, const PackedIdentity& identi
   if (version != kPackedCacheVersion)
     refuse("is stale: its version is " + std::to_string(version) + ", this program's is " +
            std::to_string(kPackedCacheVersion));
-  if (length > static_cast<uint64_t>(std::min(kMaxHeader, size - kPreamble)))
+  if (length > static_cast<uint64_t>(std::min(kMaxPackedHeader, size - kPreamble)))
     refuse("is truncated: a header of " + std::to_string(length) + " bytes does not fit " + std::to_string(size));
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + kPreamble, length);
   if (static_cast<uint32_t>(::crc32_z(0, reinterpret_cast<const Bytef*>(text.data()), text.size())) != crc)

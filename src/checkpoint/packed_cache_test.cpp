@@ -16,8 +16,6 @@
 namespace fathom {
 namespace {
 
-std::string models() { return fixtures_folder() + "/models"; }
-
 Tensor logits_of(Decoder& model) {
   Batch batch;
   batch.add(std::vector<int32_t>{1, 5, 9, 2, 7, 3, 11});
@@ -30,15 +28,15 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 class PackedCache : public testing::Test {
  protected:
   void SetUp() override {
-    if (!is_directory(models() + "/qwen2-tiny")) GTEST_SKIP() << "no fixtures at " << models();
+    if (!is_directory(models_folder() + "/qwen2-tiny")) GTEST_SKIP() << "no fixtures at " << models_folder();
     set_num_threads(2);
     copy("qwen2-tiny");
   }
   void copy(const std::string& name) {
     make_directories(folder_ / "model");
-    for (const std::string& file : list_directory(models() + "/" + name))
+    for (const std::string& file : list_directory(models_folder() + "/" + name))
       if (file.ends_with(".safetensors") || file == "config.json")
-        write_file_atomic(folder_ / "model/" + file, read_file(models() + "/" + name + "/" + file));
+        write_file_atomic(folder_ / "model/" + file, read_file(models_folder() + "/" + name + "/" + file));
   }
   std::string cache() const { return folder_ / "weights.packed"; }
   // Loads with the cache; what stderr said, and whether the file was written again.
@@ -82,8 +80,8 @@ class PackedCache : public testing::Test {
 // Without a cache, when it is written, and out of it: every model kind, both compute types and formulas, a quantised one.
 TEST_F(PackedCache, ChangesNoBit) {
   int models_tested = 0;
-  for (const std::string& name : list_directory(models())) {
-    if (!file_exists(models() + "/" + name + "/model.safetensors")) continue;
+  for (const std::string& name : list_directory(models_folder())) {
+    if (!file_exists(models_folder() + "/" + name + "/model.safetensors")) continue;
     remove_tree(folder_ / "model");
     copy(name);
     ++models_tested;

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/progress.h"
 #include "bench/engine_run.h"
 #include "cli/command.h"
 #include "nn/profile.h"
@@ -12,8 +13,6 @@
 
 namespace fathom {
 namespace {
-
-constexpr double kMiB = 1048576;
 
 Json to_json(const BatchedBenchRow& r) {
   return {{"batch", r.batch},

@@ -16,8 +16,6 @@
 namespace fathom {
 namespace {
 
-constexpr double kMiB = 1048576;
-
 Json to_json(const InferBenchRow& r) {
   return {{"test", r.decode ? "decode" : "prefill"},
           {"tokens", r.tokens},

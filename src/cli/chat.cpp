@@ -11,6 +11,7 @@
 #include "base/utf8.h"
 #include "cli/chat_screen.h"
 #include "cli/command.h"
+#include "cli/completion_json.h"
 #include "cli/line_input.h"
 #include "cli/model_options.h"
 #include "cli/sampling_options.h"
@@ -23,7 +24,6 @@
 namespace fathom {
 namespace {
 
-constexpr int64_t kCacheBytes = int64_t{2} << 30;
 constexpr int64_t kMinAnswer = 32;  // tokens that must be left for an answer
 
 // One message: a line, or several where each but the last ends in a backslash.

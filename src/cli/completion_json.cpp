@@ -6,11 +6,7 @@
 #include "ops/attention/attention.h"
 
 namespace fathom {
-namespace {
-
-constexpr int64_t kCacheBytes = int64_t{2} << 30;
-
-}  // namespace
+namespace {}  // namespace
 
 const char* finish_reason_name(FinishReason reason) {
   switch (reason) {

@@ -3,18 +3,11 @@
 
 #include "base/progress.h"
 #include "cli/command.h"
+#include "cli/metric_curve.h"
 #include "posttrain/demo.h"
-#include "runs/run_store.h"
 
 namespace fathom {
 namespace {
-
-void draw(const std::string& run, const std::string& metric, const std::string& title) {
-  const RunStore store = RunStore::open_read_only(run + "/run.db");
-  std::vector<double> x, y;
-  for (const RunStore::Point& p : store.metric(metric)) x.push_back(static_cast<double>(p.step)), y.push_back(p.value);
-  if (x.size() > 1) std::fputs((draw_curve(title, x.data(), y.data(), static_cast<int64_t>(x.size())) + "\n").c_str(), stdout);
-}
 
 void print_rate(const char* when, const PassRate& p) {
   std::printf("  %s  pass@1 %5.1f %%   95 %% interval %.1f to %.1f   (%lld of %lld held-out problems, %.0f tokens an answer)\n",
@@ -65,9 +58,10 @@ int command_demo(int argc, char** argv) {
     std::printf("%s\n", to_json(r).c_str());
     return 0;
   }
-  draw(plan.sft.run, "loss", "training on worked solutions: loss by step");
-  draw(plan.grpo.run, "reward/accuracy", "reinforcement: share of correct answers by step");
-  std::printf("One held-out problem: %s\n", r.example.problem.c_str());
+  print_metric_curve(plan.sft.run, "loss", "training on worked solutions: loss by step");
+  std::printf("\n");
+  print_metric_curve(plan.grpo.run, "reward/accuracy", "reinforcement: share of correct answers by step");
+  std::printf("\nOne held-out problem: %s\n", r.example.problem.c_str());
   print_answer("before reinforcement", r.example.before, r.example.before_correct);
   print_answer("after reinforcement", r.example.after, r.example.after_correct);
   std::printf("\nModel: %lld parameters, %lld active. Rollout and trainer agreed on every log-probability, bit for bit.\n",

@@ -22,7 +22,7 @@ std::string shown(const GgufValue& v) {
   std::snprintf(text, sizeof text, "%.7g", v.real);
   return text;
 }
-Json to_json(const GgufValue& v) {
+Json value_json(const GgufValue& v) {
   if (v.kind == GgufKind::kString) return printable(v.text, 1 << 20);
   if (v.kind == GgufKind::kBool) return v.integer != 0;
   if (v.kind == GgufKind::kArray) return {{"elements", gguf_kind_name(v.element_kind)}, {"count", v.count}};
@@ -62,7 +62,7 @@ void FileContents::add(const GgufFile& file) {
   for (const auto& entry : file.entries())
     add_tensor({entry.name, ggml_type_info(entry.type).name, entry.shape, entry.bytes, file.path()}, entry.elements());
   for (const auto& [key, value] : file.metadata())
-    metadata.push_back({key, gguf_kind_name(value.kind), shown(value), fathom::to_json(value)});
+    metadata.push_back({key, gguf_kind_name(value.kind), shown(value), value_json(value)});
 }
 
 Json FileContents::to_json(bool list_tensors) const {

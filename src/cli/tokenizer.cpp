@@ -22,7 +22,7 @@ namespace {
 
 void print_json(const Json& json) { std::printf("%s\n", json.dump().c_str()); }
 
-std::string read_stdin() { return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()}; }
+std::string all_of_stdin() { return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()}; }
 
 Tokenizer read_directory_or_gguf(const std::string& path) {
   auto tokenizer = ModelFiles(path).tokenizer();
@@ -122,7 +122,7 @@ struct Encode {
   }
   int run() const {
     const Tokenizer tokenizer = read_directory_or_gguf(directory);
-    const std::string input = !file.empty() ? read_text(file) : text_option.given() ? text : read_stdin();
+    const std::string input = !file.empty() ? read_text(file) : text_option.given() ? text : all_of_stdin();
     const auto specials = as_text ? Tokenizer::Specials::kAsText : Tokenizer::Specials::kRecognise;
     const double start = now_seconds();
     const auto ids = tokenizer.encode(input, specials, bos);
@@ -155,7 +155,7 @@ struct Decode {
     const Tokenizer tokenizer = read_directory_or_gguf(directory);
     std::string joined;
     for (const std::string& part : parts) joined += part + " ";
-    const std::vector<int> ids = parse_ids(parts.empty() ? read_stdin() : joined);
+    const std::vector<int> ids = parse_ids(parts.empty() ? all_of_stdin() : joined);
     for (const int id : ids)
       if (id >= tokenizer.vocab_size())
         fail_usage("tokenizer", "the id " + std::to_string(id) + " is not below the vocabulary's size " +

@@ -5,19 +5,12 @@
 #include "base/files.h"
 #include "base/progress.h"
 #include "cli/command.h"
+#include "cli/metric_curve.h"
 #include "posttrain/grpo_trainer.h"
-#include "runs/run_store.h"
 #include "train/trainer.h"
 
 namespace fathom {
 namespace {
-
-void draw(const std::string& run, const std::string& metric, const std::string& title) {
-  const RunStore store = RunStore::open_read_only(run + "/run.db");
-  std::vector<double> x, y;
-  for (const RunStore::Point& p : store.metric(metric)) x.push_back(static_cast<double>(p.step)), y.push_back(p.value);
-  if (x.size() > 1) std::fputs(draw_curve(title, x.data(), y.data(), static_cast<int64_t>(x.size())).c_str(), stdout);
-}
 
 int print_stopped(const std::string& recipe, const std::string& run, int64_t steps) {
   std::fprintf(stderr, "stopped after step %lld; continue with: fathom train %s --resume auto   (run folder %s)\n",
@@ -66,7 +59,7 @@ int command_train(int argc, char** argv) {
     if (json) std::printf("%s\n", to_json(r).c_str());
     if (r.stopped) return print_stopped(recipe_path, recipe.run, r.steps);
     if (json) return 0;
-    draw(recipe.run, "reward/accuracy", "accuracy of the rollouts by step");
+    print_metric_curve(recipe.run, "reward/accuracy", "accuracy of the rollouts by step");
     const auto line = [](const char* when, const PassRate& p) {
       std::printf("%s: pass@1 %.1f %% (95 %%: %.1f to %.1f; %lld of %lld problems)\n", when, 100 * p.rate(),
                   100 * p.interval.low, 100 * p.interval.high, static_cast<long long>(p.correct),
@@ -81,7 +74,7 @@ int command_train(int argc, char** argv) {
   if (json) std::printf("%s\n", to_json(r).c_str());
   if (r.stopped) return print_stopped(recipe_path, recipe.run, r.steps);
   if (json) return 0;
-  draw(recipe.run, "loss", "training loss by step");
+  print_metric_curve(recipe.run, "loss", "training loss by step");
   if (r.reused) std::printf("%s was finished before; this is its result\n", recipe.run.c_str());
   std::printf("%lld steps, %lld tokens in %s; training loss %.4f\n", static_cast<long long>(r.steps),
               static_cast<long long>(r.tokens), format_duration(r.seconds).c_str(), r.train_loss);

@@ -27,6 +27,7 @@ struct ConvertReport {
 // Error (usage) where the target exists, or source, target and type do not go together.
 ConvertReport convert_model(const ConvertOptions& options);
 
+constexpr int64_t kChunkValues = 1 << 20;  // rows are read, converted and written in chunks of about this size
 // The two directions; `source` is open.
 ConvertReport convert_to_gguf(const ModelSource& source, const ConvertOptions& options);
 ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptions& options);

@@ -19,8 +19,7 @@
 namespace fathom {
 namespace {
 
-constexpr int64_t kChunkValues = 1 << 20, kGrainValues = 1 << 16;  // of a chunk of rows, and of one thread's part of it
-constexpr int64_t kMiB = 1 << 20;
+constexpr int64_t kGrainValues = 1 << 16;       // of one thread's part of a chunk
 constexpr char kPlanFile[] = "convert.fathom";  // in an unfinished directory: what it is made from
 
 DType dtype_named(const std::string& name) {

@@ -18,9 +18,6 @@
 namespace fathom {
 namespace {
 
-constexpr int64_t kChunkValues = 1 << 20;  // rows are read, quantised and written in chunks of about this size
-constexpr int64_t kMiB = 1 << 20;
-
 using Part = GgufTensorPlan::Part;
 
 GgmlType type_named(const std::string& name) {

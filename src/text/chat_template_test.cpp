@@ -11,16 +11,6 @@
 namespace fathom {
 namespace {
 
-template <class Body>
-std::string error_of(Body&& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 const char kText[] = "one and two are three, three and four are seven; be brief and think about easy sums\n\n";
 
 Tokenizer tokenizer_with(const TestFolder& folder, const std::string& chat_template) {

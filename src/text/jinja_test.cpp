@@ -19,7 +19,7 @@ jinja::Text render(const std::string& source, const Json& context = Json::object
     values.set(Value(key), jinja::value_of_json(value.dump(), key, jinja::kData));
   return jinja::Template(source, "test").render(values, options);
 }
-std::string error_of(const std::string& source, const Json& context = Json::object()) {
+std::string refusal(const std::string& source, const Json& context = Json::object()) {
   try {
     return "rendered " + render(source, context).bytes();
   } catch (const Error& error) {
@@ -55,20 +55,20 @@ TEST(Jinja, EqualsJinja2) {
 }
 
 TEST(Jinja, ErrorsNameLineAndReason) {
-  EXPECT_EQ(error_of("a\nb\n{{ x.y.z }}"), "[chat template] test, line 3: 'x' is undefined");
-  EXPECT_EQ(error_of("{% if 1 %}\n\n{{ 1 + }}{% endif %}"), "[chat template] test, line 3: unexpected '}}'");
-  EXPECT_NE(error_of("\n{% for x in [1] %}").find("line 2: the template ends before {% endfor %}"), std::string::npos);
-  EXPECT_NE(error_of("\n{{ raise_exception('say\nthis') }}").find("line 2: say"), std::string::npos);
-  EXPECT_NE(error_of("{{ x|nofilter }}").find("no filter named 'nofilter'"), std::string::npos);
-  EXPECT_NE(error_of("{% include 'x' %}").find("unsupported tag 'include'"), std::string::npos);
+  EXPECT_EQ(refusal("a\nb\n{{ x.y.z }}"), "[chat template] test, line 3: 'x' is undefined");
+  EXPECT_EQ(refusal("{% if 1 %}\n\n{{ 1 + }}{% endif %}"), "[chat template] test, line 3: unexpected '}}'");
+  EXPECT_NE(refusal("\n{% for x in [1] %}").find("line 2: the template ends before {% endfor %}"), std::string::npos);
+  EXPECT_NE(refusal("\n{{ raise_exception('say\nthis') }}").find("line 2: say"), std::string::npos);
+  EXPECT_NE(refusal("{{ x|nofilter }}").find("no filter named 'nofilter'"), std::string::npos);
+  EXPECT_NE(refusal("{% include 'x' %}").find("unsupported tag 'include'"), std::string::npos);
   EXPECT_NE(
-      error_of("{{ m.content.startswith('x') }}", {{"m", {{"content", Json::array()}}}}).find("has no attribute 'startswith'"),
+      refusal("{{ m.content.startswith('x') }}", {{"m", {{"content", Json::array()}}}}).find("has no attribute 'startswith'"),
       std::string::npos);
 }
 
 TEST(Jinja, WorkAndNestingAreBounded) {
   const auto refused = [](const std::string& source, const std::string& reason) {
-    const std::string error = error_of(source);
+    const std::string error = refusal(source);
     EXPECT_NE(error.find(reason), std::string::npos) << source.substr(0, 60) << ": " << error.substr(0, 200);
   };
   refused("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "steps");

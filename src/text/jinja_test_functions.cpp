@@ -33,7 +33,7 @@ bool is_boolean(const Value& v) { return v.boolean() != nullptr; }
 bool is_true(const Value& v) { return v.boolean() && *v.boolean(); }
 bool is_false(const Value& v) { return v.boolean() && !*v.boolean(); }
 bool is_iterable(const Value& v) { return v.text() || v.list() || v.dict() || v.is_undefined(); }
-bool is_sequence(const Value& v) {  // has a length and can be indexed: texts and mappings too
+bool is_indexable(const Value& v) {  // has a length and can be indexed: texts and mappings too
   return v.text() || v.dict() || v.is_undefined() || (v.list() && (*v.list())->kind <= List::kRange);
 }
 bool is_callable(const Value& v) { return v.object() && (*v.object())->callable(); }
@@ -91,7 +91,7 @@ const std::unordered_map<std::string, Test>& tests() {
                                                               {"true", plain<is_true>},
                                                               {"false", plain<is_false>},
                                                               {"iterable", plain<is_iterable>},
-                                                              {"sequence", plain<is_sequence>},
+                                                              {"sequence", plain<is_indexable>},
                                                               {"callable", plain<is_callable>},
                                                               {"escaped", plain<is_escaped>},
                                                               {"even", plain<is_even>},

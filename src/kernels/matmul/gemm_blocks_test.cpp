@@ -24,10 +24,6 @@ WeightPart random_weight(Rng& rng, WeightFormat format, int64_t rows, int64_t k)
   return random_part(format, rows, k, rng.next_u64(), 0.02f, 3.f);
 }
 WeightPart random_fp8(Rng& rng, int64_t rows, int64_t k) { return random_weight(rng, WeightFormat::kFp8Block, rows, k); }
-void use(GemmProblem& g, const PackedMatrix& packed) {
-  ASSERT_EQ(packed.pieces().size(), 1u);
-  g.packed = packed.pieces()[0].data, g.packed_format = packed.pieces()[0].format;
-}
 Tensor random_rows(Rng& rng, int64_t m, int64_t k, bool bf16) {
   Tensor x = Tensor::empty({m, k}, DType::kF32);
   for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = rng.next_normal();

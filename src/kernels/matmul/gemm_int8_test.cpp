@@ -14,7 +14,7 @@ namespace {
 
 class GemmInt8 : public GemmTest {};
 
-constexpr WeightFormat kFormats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1};
+constexpr WeightFormat kInt8Formats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1};
 
 struct Int8Engine {
   Isa isa;
@@ -34,7 +34,7 @@ void use(const Int8Engine& e) {
 }
 
 // Codes of any value that the quantiser makes, by themselves: -127 to 127; `extreme`: only the two.
-Int8Rows random_rows(Rng& rng, int64_t m, int64_t k, bool extreme = false) {
+Int8Rows random_int8_rows(Rng& rng, int64_t m, int64_t k, bool extreme = false) {
   Int8Rows q;
   q.k = k;
   q.codes = Tensor::zeros({m, int8_row_bytes(k)}, DType::kI8);
@@ -66,10 +66,6 @@ GemmProblem problem(const Int8Rows& x, Tensor& y) {
   return g;
 }
 PackedMatrix pack(const WeightPart& w) { return PackedMatrix::pack({&w, 1}, Compute::kBF16, Activations::kInt8); }
-void use(GemmProblem& g, const PackedMatrix& packed) {
-  ASSERT_EQ(packed.pieces().size(), 1u);
-  g.packed = packed.pieces()[0].data, g.packed_format = packed.pieces()[0].format;
-}
 std::string where(const Int8Engine& e, WeightFormat format) {
   return std::string(isa_name(e.isa)) + (e.tiles ? " tiles " : " ") + std::string(weight_format_name(format));
 }
@@ -78,7 +74,7 @@ TEST_F(GemmInt8, BitsOfTheOracle) {
   Rng rng(21, RngStream::kTest);
   for (const Int8Engine& e : int8_engines()) {
     use(e);
-    for (const WeightFormat format : kFormats)
+    for (const WeightFormat format : kInt8Formats)
       for (int i = 0; i < (e.slow() ? 6 : 20); ++i) {
         const int64_t sizes[] = {1, 2, 3, 4, 5, 7, 8, 13, 15, 29, 33, 100, 200};
         const int64_t outs[] = {1, 16, 31, 33, 64, 136, 160, 257, 320};
@@ -89,7 +85,7 @@ TEST_F(GemmInt8, BitsOfTheOracle) {
         k = (k + unit - 1) / unit * unit;
         const bool c_bf16 = rng.next_below(2), accumulate = rng.next_below(2);
         const WeightPart w = random_part(format, n, k, rng.next_u64(), 0.02f, 2.f);
-        const Int8Rows x = random_rows(rng, m, k);
+        const Int8Rows x = random_int8_rows(rng, m, k);
         Tensor start = Tensor::empty({m, n + 3}, DType::kF32), bias = Tensor::empty({n}, DType::kF32);
         for (Tensor* t : {&start, &bias})
           for (int64_t j = 0; j < t->numel(); ++j) t->data<float>()[j] = rng.next_normal();
@@ -119,13 +115,13 @@ TEST_F(GemmInt8, ExtremesAreExact) {
   Rng rng(22, RngStream::kTest);
   for (const Int8Engine& e : int8_engines()) {
     use(e);
-    for (const WeightFormat format : kFormats)
+    for (const WeightFormat format : kInt8Formats)
       for (const int64_t m : {1, 9, 17}) {
         const int64_t n = 32, k = e.slow() ? 1024 : 9216;
         WeightPart w = random_part(format, n, k, rng.next_u64());
         if (w.values.dtype() == DType::kI8)
           for (int64_t i = 0; i < n * k; ++i) reinterpret_cast<int8_t*>(w.values.raw())[i] = i % 9 ? -128 : 127;
-        const Int8Rows x = random_rows(rng, m, k, true);
+        const Int8Rows x = random_int8_rows(rng, m, k, true);
         Tensor got = Tensor::empty({m, n}, DType::kF32), want = got.clone();
         GemmProblem g = problem(x, want);
         gemm_reference_int8(g, w, {});
@@ -140,10 +136,10 @@ TEST_F(GemmInt8, ExtremesAreExact) {
 
 TEST_F(GemmInt8, OneRowHasTheBitsOfManyOnEveryRung) {
   Rng rng(23, RngStream::kTest);
-  for (const WeightFormat format : kFormats) {
+  for (const WeightFormat format : kInt8Formats) {
     const int64_t m = 257, n = 72, k = 1120;
     const WeightPart w = random_part(format, n, k, rng.next_u64());
-    const Int8Rows x = random_rows(rng, m, k);
+    const Int8Rows x = random_int8_rows(rng, m, k);
     Tensor first;  // of the first engine: integers are the same on all of them
     for (const Int8Engine& e : int8_engines()) {
       use(e);

@@ -8,6 +8,7 @@
 #include "base/thread_pool.h"
 #include "kernels/matmul/gemm.h"
 #include "kernels/matmul/gemm_ref.h"
+#include "kernels/matmul/packed.h"
 
 namespace fathom {
 
@@ -32,6 +33,12 @@ inline std::vector<GemmEngine> gemm_engines() {
     all.push_back({isa, Compute::kBF16, Bf16Engine::kOfRung, gemm_order(Compute::kBF16), portable});
   }
   return all;
+}
+
+// B is `packed`, which holds one matrix.
+inline void use(GemmProblem& g, const PackedMatrix& packed) {
+  ASSERT_EQ(packed.pieces().size(), 1u);
+  g.packed = packed.pieces()[0].data, g.packed_format = packed.pieces()[0].format;
 }
 
 class GemmTest : public ::testing::Test {

@@ -29,7 +29,7 @@ std::pair<Part, Part> parts(const AttentionLayout& l, int64_t g, const RecordHea
           {l.value_offset + g * l.value_stride, h.value_in_key ? 0 : l.value_width, h.value_codes, h.value_scales}};
 }
 
-float value_at(const Tensor& t, int64_t row, int64_t i) {
+float element_at(const Tensor& t, int64_t row, int64_t i) {
   return t.dtype() == DType::kF32 ? t.row<float>(row)[i] : to_float(t.row<bf16>(row)[i]);
 }
 
@@ -99,14 +99,14 @@ void write_kv_records_ref(const AttentionLayout& l, const Tensor& kv, std::byte*
           float largest = 0;
           bool finite = true;
           for (int64_t i = begin; i < end; ++i) {
-            const float x = value_at(kv, t, part.offset + i);
+            const float x = element_at(kv, t, part.offset + i);
             finite = finite && std::isfinite(x);
             largest = std::max(largest, std::abs(x));
           }
           const float scale = finite ? largest / (l.store == KvType::kInt8 ? kInt8Limit : kE4m3Limit) : __builtin_nanf("");
           std::memcpy(record + part.scales + begin / kKvGroup * 4, &scale, 4);
           for (int64_t i = begin; i < end; ++i) {
-            const float x = scale > 0 ? value_at(kv, t, part.offset + i) / scale : 0;
+            const float x = scale > 0 ? element_at(kv, t, part.offset + i) / scale : 0;
             const uint8_t code =
                 l.store == KvType::kInt8 ? static_cast<uint8_t>(static_cast<int8_t>(std::nearbyint(x))) : e4m3_from_float(x);
             record[part.codes + i] = static_cast<std::byte>(code);

@@ -6,6 +6,8 @@
 
 namespace fathom {
 
+constexpr float kSmallestNormal = 1.17549435e-38f;  // a scale below it has no inverse, and in f16 it is 0 long before
+
 inline uint16_t load_u16(const uint8_t* p) { return static_cast<uint16_t>(p[0] | p[1] << 8); }
 inline uint32_t load_u32(const uint8_t* p) {
   return static_cast<uint32_t>(load_u16(p)) | static_cast<uint32_t>(load_u16(p + 2)) << 16;

@@ -99,7 +99,6 @@ void iq1_m(const uint8_t* b, float* to) {
   }
 }
 
-constexpr float kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 // f16 d, a word of upper and 4 B of lower scale bits, 128 B of indices.
 void iq4_xs(const uint8_t* b, float* to) {
   const float d = load_f16(b);

@@ -4,6 +4,7 @@
 #include "tensor/format/bf16.h"
 #include "tensor/format/block_bytes.h"
 #include "tensor/format/dequantize.h"
+#include "tensor/format/iq_grids.h"
 
 namespace fathom {
 namespace {
@@ -48,7 +49,6 @@ void q8_0(const uint8_t* b, float* to) {
   for (int i = 0; i < 32; ++i) to[i] = static_cast<float>(static_cast<int8_t>(b[2 + i])) * d;
 }
 
-constexpr float kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 void iq4_nl(const uint8_t* b, float* to) {
   const float d = load_f16(b);
   for (int i = 0; i < 16; ++i) {

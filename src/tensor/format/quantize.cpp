@@ -12,8 +12,6 @@
 namespace fathom {
 namespace {
 
-constexpr float kSmallest = 1.17549435e-38f;  // below it 1 / d is infinite, and an f16 scale is 0 long before
-
 void f16_value(const float* x, uint8_t* b) { store_f16(b, *x); }
 void bf16_value(const float* x, uint8_t* b) { store_u16(b, to_bf16(*x).bits); }
 
@@ -21,7 +19,7 @@ void bf16_value(const float* x, uint8_t* b) { store_u16(b, to_bf16(*x).bits); }
 void q8_0(const float* x, uint8_t* b) {
   float largest = 0;
   for (int i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(x[i]));
-  const float d = largest / 127, inverse = std::fabs(d) >= kSmallest ? 1 / d : 0;
+  const float d = largest / 127, inverse = std::fabs(d) >= kSmallestNormal ? 1 / d : 0;
   store_f16(b, d);
   for (int i = 0; i < 32; ++i) b[2 + i] = static_cast<uint8_t>(static_cast<int8_t>(std::round(x[i] * inverse)));
 }
@@ -31,7 +29,7 @@ void q4_0(const float* x, uint8_t* b) {
   float extreme = 0;
   for (int i = 0; i < 32; ++i)
     if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
-  const float d = extreme / -8, inverse = std::fabs(d) >= kSmallest ? 1 / d : 0;
+  const float d = extreme / -8, inverse = std::fabs(d) >= kSmallestNormal ? 1 / d : 0;
   store_f16(b, d);
   const auto level = [&](float value) { return std::min(15, static_cast<int>(value * inverse + 8.5f)); };
   for (int i = 0; i < 16; ++i) b[2 + i] = static_cast<uint8_t>(level(x[i]) | level(x[i + 16]) << 4);
@@ -40,7 +38,7 @@ void q4_0(const float* x, uint8_t* b) {
 // 15 steps from the smallest value to the largest.
 void q4_1(const float* x, uint8_t* b) {
   const auto [low, high] = std::minmax_element(x, x + 32);
-  const float d = (*high - *low) / 15, inverse = d >= kSmallest ? 1 / d : 0, min = *low;
+  const float d = (*high - *low) / 15, inverse = d >= kSmallestNormal ? 1 / d : 0, min = *low;
   store_f16(b, d);
   store_f16(b + 2, min);
   const auto level = [&](float value) { return std::min(15, static_cast<int>((value - min) * inverse + 0.5f)); };
@@ -51,7 +49,7 @@ void q5_0(const float* x, uint8_t* b) {
   float extreme = 0;
   for (int i = 0; i < 32; ++i)
     if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
-  const float d = extreme / -16, inverse = std::fabs(d) >= kSmallest ? 1 / d : 0;
+  const float d = extreme / -16, inverse = std::fabs(d) >= kSmallestNormal ? 1 / d : 0;
   store_f16(b, d);
   uint32_t high = 0;
   const auto level = [&](int i) {

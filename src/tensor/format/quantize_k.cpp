@@ -12,8 +12,6 @@
 namespace fathom {
 namespace {
 
-constexpr float kSmallest = 1.17549435e-38f;  // below it 1 / scale is infinite
-
 // Nearest whole number of a small value, ties to even: adding 1.5 * 2^23 leaves no fraction bits.
 inline float nearest(float x) { return (x + 12582912.0f) - 12582912.0f; }
 inline float clamped(float x, float low, float high) { return std::min(std::max(x, low), high); }
@@ -24,7 +22,7 @@ struct Affine {
 
 // Squared error of x against scale * q - min with every q the nearest level of 0..15. q is written.
 float nearest_levels(const float* x, float scale, float min, float* q) {
-  const float inverse = scale >= kSmallest ? 1 / scale : 0;
+  const float inverse = scale >= kSmallestNormal ? 1 / scale : 0;
   float error = 0;
   for (int i = 0; i < 32; ++i) {
     q[i] = clamped(nearest((x[i] + min) * inverse), 0, 15);
@@ -133,7 +131,7 @@ void q4_k(const float* x, uint8_t* b) {
 
 // Squared error of 16 values against scale * q, q the nearest of -32..31.
 float nearest_signed(const float* x, float scale, float* q) {
-  const float inverse = std::fabs(scale) >= kSmallest ? 1 / scale : 0;
+  const float inverse = std::fabs(scale) >= kSmallestNormal ? 1 / scale : 0;
   float error = 0;
   for (int i = 0; i < 16; ++i) {
     q[i] = clamped(nearest(x[i] * inverse), -32, 31);
