@@ -2,9 +2,11 @@
 #include "infer/prefix_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 
@@ -203,6 +205,31 @@ TEST_F(PrefixStoreTest, AFolderThatCannotBeUsedIsAMiss) {
   std::filesystem::remove_all(folder_);
   expect_same(engine.generate({request})[0], expected);
   expect_same(engine.generate({request})[0], expected);
+}
+
+// A disk that is full in the middle of a file (here: a limit on its size): no answer changes, and no part of a file stays.
+TEST_F(PrefixStoreTest, AFullDiskTakesNoFile) {
+  Decoder model = model_of();
+  const Request request = request_of(200, 1);
+  const Completion expected = alone(model, request);
+  ask(model, config(), request);
+  ASSERT_EQ(files().size(), 3u);
+  const rlim_t bytes = std::filesystem::file_size(files()[0]);
+  std::filesystem::remove_all(folder_);
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto ignored = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit = {bytes / 2, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  {
+    Engine engine(model, config());
+    for (int i = 0; i < 2; ++i) expect_same(engine.generate({request})[0], expected);
+  }
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, ignored);
+  EXPECT_TRUE(files().empty());
+  expect_same(ask(model, config(), request).completion, expected);  // there is room again
+  EXPECT_EQ(ask(model, config(), request).stats.stored_hit_rows, 192);
 }
 
 // New weights: what was kept belongs to the old ones.
