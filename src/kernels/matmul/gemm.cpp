@@ -23,6 +23,10 @@ const GemmKernels& choose(Compute compute) {
   using Get = const GemmKernels* (*)();
   constexpr IsaTable<Get> f32 = {portable::gemm_f32_kernels, avx2::gemm_f32_kernels, avx512::gemm_f32_kernels};
   constexpr IsaTable<Get> widen = {portable::gemm_widen_kernels, avx2::gemm_widen_kernels, avx512::gemm_widen_kernels};
+  constexpr IsaTable<Get> dot = {portable::gemm_dot_kernels, portable::gemm_dot_kernels, avx512::gemm_dot_kernels,
+                                 avx512bf16::gemm_dot_kernels};
+  constexpr IsaTable<Get> tiles = {portable::gemm_tile_kernels, portable::gemm_tile_kernels, avx512::gemm_tile_kernels,
+                                   avx512::gemm_tile_kernels, amx::gemm_tile_kernels};
   constexpr IsaTable<Get> of_rung = {portable::gemm_widen_kernels, avx2::gemm_widen_kernels, avx512::gemm_widen_kernels,
                                      avx512bf16::gemm_dot_kernels, amx::gemm_tile_kernels};
   if (compute == Compute::kF32) return *f32.pick()();
@@ -30,9 +34,9 @@ const GemmKernels& choose(Compute compute) {
     case Bf16Engine::kWiden:
       return *widen.pick()();
     case Bf16Engine::kDot:
-      return isa() >= Isa::kAvx512Bf16 ? *avx512bf16::gemm_dot_kernels() : *portable::gemm_dot_kernels();
+      return *dot.pick()();
     case Bf16Engine::kTiles:
-      return isa() >= Isa::kAmx ? *amx::gemm_tile_kernels() : *portable::gemm_tile_kernels();
+      return *tiles.pick()();
     case Bf16Engine::kOfRung:
       break;
   }
@@ -43,8 +47,9 @@ const GemmKernels& choose_int8() {
   using Get = const GemmKernels* (*)();
   constexpr IsaTable<Get> vectors = {portable::gemm_int8_kernels, avx2::gemm_int8_kernels, avx512::gemm_int8_kernels,
                                      avx512bf16::gemm_int8_kernels};
-  if (isa() == Isa::kAmx) return *amx::gemm_int8_tile_kernels();
-  if (bf16_engine.load(std::memory_order_relaxed) == Bf16Engine::kTiles) return *portable::gemm_int8_tile_kernels();
+  constexpr IsaTable<Get> tiles = {portable::gemm_int8_tile_kernels, portable::gemm_int8_tile_kernels,
+                                   avx512::gemm_int8_tile_kernels, avx512::gemm_int8_tile_kernels, amx::gemm_int8_tile_kernels};
+  if (isa() == Isa::kAmx || bf16_engine.load(std::memory_order_relaxed) == Bf16Engine::kTiles) return *tiles.pick()();
   if (isa() == Isa::kAvx512Vnni) return *avx512::gemm_int8_vnni_kernels();
   return *vectors.pick()();
 }
@@ -164,8 +169,6 @@ void set_bf16_engine_for_test(Bf16Engine engine) { bf16_engine.store(engine); }
 void gemm(std::span<const GemmProblem> problems, const GemmOptions& options) {
   const bool int8 = !problems.empty() && problems[0].a_scales;
   const GemmKernels& kernels = int8 ? choose_int8() : choose(options.compute);
-  constexpr IsaTable<PackPanel> pack_table = {portable::gemm_pack_panel, avx2::gemm_pack_panel, avx512::gemm_pack_panel,
-                                              avx512bf16::gemm_pack_panel};
   thread_local GemmPlan plan;
   for (const GemmProblem& g : problems) {
     if (g.k == 0) finish_empty(g, options);
@@ -175,7 +178,7 @@ void gemm(std::span<const GemmProblem> problems, const GemmOptions& options) {
   }
   for (GemmPlanner planner(problems, kernels, num_threads()); planner.next(plan);)
     run_pass(plan, problems, kernels, options, plan.share_b ? shared_scratch.get(plan.shared_bytes) : nullptr,
-             pack_table.pick());
+             kPackPanels.pick());
 }
 
 }  // namespace fathom

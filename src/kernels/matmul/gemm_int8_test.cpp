@@ -19,13 +19,13 @@ constexpr WeightFormat kInt8Formats[] = {WeightFormat::kInt8Row, WeightFormat::k
 struct Int8Engine {
   Isa isa;
   bool tiles;
-  bool slow() const { return isa == Isa::kPortable; }
+  bool slow() const { return isa == Isa::kPortable || (tiles && isa != Isa::kAmx); }
 };
 std::vector<Int8Engine> int8_engines() {
   std::vector<Int8Engine> all;
   for (const Isa isa : supported_isas())
     for (const bool tiles : {false, true})
-      if (!tiles || isa == Isa::kPortable || isa >= Isa::kAmx) all.push_back({isa, tiles});
+      if (!tiles || isa != Isa::kAvx2) all.push_back({isa, tiles});  // avx2 would take portable's
   return all;
 }
 void use(const Int8Engine& e) {

@@ -27,8 +27,10 @@ inline std::vector<GemmEngine> gemm_engines() {
     const bool portable = isa == Isa::kPortable;
     all.push_back({isa, Compute::kF32, Bf16Engine::kOfRung, GemmOrder::kF32, portable});
     all.push_back({isa, Compute::kBF16, Bf16Engine::kWiden, GemmOrder::kWiden, portable});
-    if (portable || isa >= Isa::kAvx512Bf16) all.push_back({isa, Compute::kBF16, Bf16Engine::kDot, GemmOrder::kDot, portable});
-    if (portable || isa >= Isa::kAmx) all.push_back({isa, Compute::kBF16, Bf16Engine::kTiles, GemmOrder::kTiles, portable});
+    if (isa != Isa::kAvx2) {  // which would take portable's
+      all.push_back({isa, Compute::kBF16, Bf16Engine::kDot, GemmOrder::kDot, isa < Isa::kAvx512Bf16});
+      all.push_back({isa, Compute::kBF16, Bf16Engine::kTiles, GemmOrder::kTiles, isa < Isa::kAmx});
+    }
     set_isa_for_test(isa);
     all.push_back({isa, Compute::kBF16, Bf16Engine::kOfRung, gemm_order(Compute::kBF16), portable});
   }

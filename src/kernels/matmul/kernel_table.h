@@ -3,16 +3,17 @@
 #include "backend/cpu/isa.h"
 #include "kernels/matmul/kernel.h"
 
-// A rung compiles what its own instructions bring. What would be the same code as on the rung below is taken from there, and
-// what a rung has no instructions for (products of bf16 pairs, tiles) runs, emulated, on the portable rung alone.
+// A rung compiles what its own instructions bring; what would be the same code as on the rung below is taken from there. What
+// there may be no instructions for (products of bf16 pairs, tiles) runs, emulated, on portable, which every machine has, and on
+// avx512, whose register tiles and packing are those of the rungs above.
 #define FATHOM_DECLARE_GEMM(rung)                                                                                            \
   namespace fathom::rung {                                                                                                   \
   const GemmKernels* gemm_f32_kernels();       /* not avx512bf16, amx */                                                     \
   const GemmKernels* gemm_widen_kernels();     /* not avx512bf16, amx */                                                     \
-  const GemmKernels* gemm_dot_kernels();       /* portable, avx512bf16 */                                                    \
-  const GemmKernels* gemm_tile_kernels();      /* portable, amx */                                                           \
+  const GemmKernels* gemm_dot_kernels();       /* not avx2, amx */                                                           \
+  const GemmKernels* gemm_tile_kernels();      /* not avx2, avx512bf16 */                                                    \
   const GemmKernels* gemm_int8_kernels();      /* not amx */                                                                 \
-  const GemmKernels* gemm_int8_tile_kernels(); /* portable, amx */                                                           \
+  const GemmKernels* gemm_int8_tile_kernels(); /* not avx2, avx512bf16 */                                                    \
   void gemm_pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format, \
                        void* out); /* not amx */                                                                             \
   }
@@ -24,4 +25,9 @@ FATHOM_DECLARE_GEMM(amx)
 #undef FATHOM_DECLARE_GEMM
 namespace fathom::avx512 {
 const GemmKernels* gemm_int8_vnni_kernels();  // of the avx512_vnni rung, which differs from avx512 in this alone
+}
+
+namespace fathom {
+inline constexpr IsaTable<PackPanel> kPackPanels = {portable::gemm_pack_panel, avx2::gemm_pack_panel, avx512::gemm_pack_panel,
+                                                    avx512bf16::gemm_pack_panel};
 }

@@ -74,9 +74,7 @@ void PackedMatrix::pack_plain(std::span<const WeightPart> parts, std::span<const
     CHECK(part.values.rank() == 2 && !part.transposed && (direct(part.values) || part.values.dtype() == DType::kF16));
   const PanelFormat format = compute_ == Compute::kF32 ? PanelFormat::kF32 : PanelFormat::kPairs;
   const int64_t n = begins.back(), k = k_, panel_bytes = packed_panel_bytes(k, format);
-  constexpr IsaTable<PackPanel> table = {portable::gemm_pack_panel, avx2::gemm_pack_panel, avx512::gemm_pack_panel,
-                                         avx512bf16::gemm_pack_panel};
-  const PackPanel pack_panel = table.pick();
+  const PackPanel pack_panel = kPackPanels.pick();
   parallel_for(
       (n + kPanel - 1) / kPanel, std::max<int64_t>(1, (int64_t{1} << 18) / std::max<int64_t>(1, panel_bytes)),
       [&](int64_t begin, int64_t end) {
