@@ -20,8 +20,7 @@ set(FATHOM_COLD_FLAGS $<$<CONFIG:Release>:-O1>)
 
 # What nearly every file includes, parsed once for each of the three kinds of target: hot, cold, and test, which adds
 # GoogleTest (JSON and formatting gain too little from it). Files still include what they use: the presets tsan and debug, and
-# Clang for the fuzzers, build without. A target with compiler flags of its own, beside -D and -I, cannot share it: GCC 12
-# crashes where only -O differs.
+# Clang for the fuzzers, build without. A kind has its own because GCC 12 crashes where -O differs between header and file.
 if(FATHOM_PRECOMPILE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(FATHOM_PRECOMPILED ON)
   # -fpch-preprocess lets ccache see through it. GCC 12 warns falsely about std::string (its bug 105651) once that comes from a

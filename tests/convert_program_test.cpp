@@ -139,7 +139,7 @@ void write_values(const std::string& gguf, const std::string& path) {
 
 // FATHOM_PYTHON names a python with the packages gguf and safetensors (default: python3).
 TEST(ConvertProgram, PythonGgufReadsWhatIsWritten) {
-  if (!is_directory(fixtures_folder() + "/models")) GTEST_SKIP() << "no fixtures at " << fixtures_folder();
+  if (!is_directory(models_folder())) GTEST_SKIP() << "no fixtures at " << fixtures_folder();
   const char* set = std::getenv("FATHOM_PYTHON");
   const std::string python = set ? set : "python3";
   if (std::system((python + " -c 'import gguf, safetensors' 2>/dev/null").c_str()) != 0)
@@ -162,9 +162,9 @@ TEST(ConvertProgram, PythonGgufReadsWhatIsWritten) {
   std::string files;
   for (const char* model : {"dsv3-tiny", "llama3-tiny", "qwen2-tiny", "qwen3-tiny", "dsv2lite-tiny", "dsv3-tiny-fp8"})
     for (const char* dtype : {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q4_k", "q6_k"}) {
-      if (!is_directory(fixtures_folder() + "/models/" + model)) continue;
+      if (!is_directory(models_folder() + "/" + model)) continue;
       const std::string to = folder / (std::string(model) + dtype + ".gguf");
-      run(folder, {"convert", fixtures_folder() + "/models/" + model, to, "--to", "gguf", "--dtype", dtype});
+      run(folder, {"convert", models_folder() + "/" + model, to, "--to", "gguf", "--dtype", dtype});
       write_values(to, to + ".safetensors");
       files += " " + to;
     }
@@ -173,7 +173,7 @@ TEST(ConvertProgram, PythonGgufReadsWhatIsWritten) {
 
 // LLAMA_CPP names the folder of its programs. Float32 weights and cache: the greedy text must be the same, byte for byte.
 TEST(ConvertProgram, LlamaCppContinuesAsWeDo) {
-  if (!is_directory(fixtures_folder() + "/models")) GTEST_SKIP() << "no fixtures at " << fixtures_folder();
+  if (!is_directory(models_folder())) GTEST_SKIP() << "no fixtures at " << fixtures_folder();
   const char* folder_of = std::getenv("LLAMA_CPP");
   if (!folder_of) GTEST_SKIP() << "LLAMA_CPP does not name the folder of llama-completion";
   const std::string binary = std::string(folder_of) + "/llama-completion";
@@ -181,7 +181,7 @@ TEST(ConvertProgram, LlamaCppContinuesAsWeDo) {
   TestFolder folder;
   int compared = 0;  // tokens
   for (const char* model : {"llama3-tiny", "qwen2-tiny", "qwen3-tiny", "dsv3-tiny", "dsv3-tiny-fp8"}) {
-    const std::string source = fixtures_folder() + "/models/" + model, gguf = folder / (std::string(model) + ".gguf");
+    const std::string source = models_folder() + "/" + model, gguf = folder / (std::string(model) + ".gguf");
     if (!is_directory(source)) continue;
     run(folder, {"convert", source, gguf, "--to", "gguf", "--dtype", "f32"});
     const auto tokenizer = ModelFiles(gguf).tokenizer();

@@ -213,7 +213,7 @@ TEST_F(Info, AConfigThatPromisesEndlessTensorsIsDescribedAtOnce) {
 
 // Every model of the fixtures: what its files hold is what its config.json describes.
 TEST_F(Info, FixtureModels) {
-  const std::string root = fixtures_folder() + "/models";
+  const std::string root = models_folder();
   if (!is_directory(root)) GTEST_SKIP() << "no fixtures at " << root << ": set FATHOM_FIXTURES";
   int seen = 0;
   for (const std::string& name : list_directory(root)) {
@@ -239,7 +239,7 @@ TEST_F(Info, FixtureModels) {
 }
 
 TEST_F(Info, TokenizerAndTemplateAsTheyAre) {
-  const std::string source = fixtures_folder() + "/models/dsv3-tiny";
+  const std::string source = models_folder() + "/dsv3-tiny";
   if (!is_directory(source)) GTEST_SKIP() << "no fixtures at " << source << ": set FATHOM_FIXTURES";
   const std::string copy = folder_ / "model";
   make_directories(copy);
@@ -265,7 +265,7 @@ TEST_F(Info, TokenizerAndTemplateAsTheyAre) {
 }
 
 TEST_F(Info, SingleFiles) {
-  const std::string weights = fixtures_folder() + "/models/qwen2-tiny/model.safetensors", gguf = fixtures_folder() + "/gguf";
+  const std::string weights = models_folder() + "/qwen2-tiny/model.safetensors", gguf = fixtures_folder() + "/gguf";
   if (!file_exists(weights)) GTEST_SKIP() << "no fixtures at " << weights << ": set FATHOM_FIXTURES";
   const Json file = json({weights, "--tensors"});
   EXPECT_EQ(file.at("format"), "safetensors");
@@ -275,7 +275,7 @@ TEST_F(Info, SingleFiles) {
 
   const Json q8 = json({gguf + "/llama3-tiny-q8_0.gguf"});
   EXPECT_EQ(q8.at("format"), "gguf");
-  EXPECT_EQ(q8.at("parameters_total"), json({fixtures_folder() + "/models/llama3-tiny"}).at("parameters_total"));
+  EXPECT_EQ(q8.at("parameters_total"), json({models_folder() + "/llama3-tiny"}).at("parameters_total"));
   EXPECT_TRUE(q8.at("bytes_by_dtype").contains("Q8_0"));
   EXPECT_EQ(q8.at("tokenizer").at("kind"), "byte-level BPE");
   EXPECT_EQ(q8.at("chat_template").at("from"), "tokenizer.chat_template");

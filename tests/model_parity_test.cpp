@@ -15,11 +15,10 @@
 namespace fathom {
 namespace {
 
-std::string fixtures() { return fixtures_folder() + "/models"; }
 std::vector<std::string> folders() {
   std::vector<std::string> names;
-  if (std::filesystem::is_directory(fixtures()))
-    for (const auto& entry : std::filesystem::directory_iterator(fixtures()))
+  if (std::filesystem::is_directory(models_folder()))
+    for (const auto& entry : std::filesystem::directory_iterator(models_folder()))
       if (std::filesystem::exists(entry.path() / "config.json")) names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   if (names.empty()) names.push_back("none");  // one test that says so
@@ -68,8 +67,8 @@ double mean_kl(const Tensor& p_logits, const Tensor& q_logits) {
 class ModelParity : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    directory_ = fixtures() + "/" + GetParam();
-    if (GetParam() == "none") GTEST_SKIP() << "no fixtures at " << fixtures() << ": set FATHOM_FIXTURES";
+    directory_ = models_folder() + "/" + GetParam();
+    if (GetParam() == "none") GTEST_SKIP() << "no fixtures at " << models_folder() << ": set FATHOM_FIXTURES";
     fp8_ = read_json_file(directory_ + "/config.json").contains("quantization_config");
     if (!file("expected.json") || !file("expected.safetensors"))
       GTEST_SKIP() << GetParam() << ": no expectation in this folder";

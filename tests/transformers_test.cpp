@@ -66,7 +66,7 @@ void compare(const TestFolder& folder, const std::string& directories) {
 }
 
 TEST(Transformers, LoadsWhatIsWrittenAndComputesOurLogits) {
-  const std::string models = fixtures_folder() + "/models/";
+  const std::string models = models_folder() + "/";
   if (!is_directory(models)) GTEST_SKIP() << "no fixtures at " << fixtures_folder();
   if (!has_packages("torch, transformers, safetensors"))
     GTEST_SKIP() << python_program() << " has no packages torch, transformers, safetensors";
@@ -102,7 +102,7 @@ TEST(Transformers, LoadsWhatIsWrittenAndComputesOurLogits) {
 
 // compressed-tensors' own loader reads the codes and scales that convert writes; it knows integer formats of dense layers only.
 TEST(Transformers, CompressedTensorsReadsOurIntegers) {
-  const std::string models = fixtures_folder() + "/models/";
+  const std::string models = models_folder() + "/";
   if (!is_directory(models)) GTEST_SKIP() << "no fixtures at " << fixtures_folder();
   if (!has_packages("torch, transformers, safetensors, compressed_tensors"))
     GTEST_SKIP() << python_program() << " has no packages torch, transformers, safetensors, compressed_tensors";

@@ -20,6 +20,9 @@ struct JsonError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+template <class T>
+concept JsonNumber = std::is_arithmetic_v<T>;
+
 // A JSON value; the members of an object stay in the order in which they were written. Numbers keep how they were read: a
 // whole number without sign is kUnsigned, one with a sign kInteger, any other kReal.
 class Json {
@@ -39,9 +42,8 @@ class Json {
   Json(Object members);
   // {{"key", value}, …} with nothing but pairs led by a string is an object, any other list an array.
   Json(std::initializer_list<Json> list);
-  template <class T>
-  requires std::is_arithmetic_v<T> Json(T value)
-  noexcept {
+  template <JsonNumber T>
+  Json(T value) noexcept {
     if constexpr (std::is_same_v<T, bool>) {
       kind_ = Kind::kBoolean, value_.boolean = value;
     } else if constexpr (std::is_floating_point_v<T>) {
@@ -53,8 +55,7 @@ class Json {
     }
   }
   template <class T>
-  requires(!std::is_same_v<T, Json> && !std::is_same_v<T, Member>) Json(const std::vector<T>& items)
-      : Json(Array(items.begin(), items.end())) {}
+  Json(const std::vector<T>& items) : Json(Array(items.begin(), items.end())) {}
   template <class T, size_t N>
   Json(const std::array<T, N>& items) : Json(Array(items.begin(), items.end())) {}
   Json(const Json& other);

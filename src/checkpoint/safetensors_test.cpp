@@ -217,7 +217,7 @@ TEST(SafetensorsDirectory, ReadsShardsAndRefusesALyingIndex) {
 }
 
 TEST(SafetensorsDirectory, OpensEveryModelFixture) {
-  const std::string folder = fixtures_folder() + "/models";
+  const std::string folder = models_folder();
   if (!is_directory(folder)) GTEST_SKIP() << "no fixtures at " << folder;
   int models = 0;
   for (const auto& name : list_directory(folder)) {

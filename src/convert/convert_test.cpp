@@ -27,12 +27,11 @@
 namespace fathom {
 namespace {
 
-std::string models() { return fixtures_folder() + "/models"; }
 std::vector<std::string> model_folders() {
   std::vector<std::string> folders;
-  if (!is_directory(models())) return folders;
-  for (const auto& name : list_directory(models()))
-    if (file_exists(models() + "/" + name + "/config.json")) folders.push_back(models() + "/" + name);
+  if (!is_directory(models_folder())) return folders;
+  for (const auto& name : list_directory(models_folder()))
+    if (file_exists(models_folder() + "/" + name + "/config.json")) folders.push_back(models_folder() + "/" + name);
   return folders;
 }
 bool is_fp8(const std::string& folder) { return read_json_file(folder + "/config.json").contains("quantization_config"); }
@@ -62,7 +61,7 @@ void expect_same_tensors(const std::string& a, const std::string& b) {
 
 // FP8 bytes, block scales, MTP layer and small files included; in many shards too.
 TEST(Convert, DirectoryToDirectoryKeepsEveryByte) {
-  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models_folder();
   for (const auto& folder : model_folders()) {
     TestFolder out;
     convert(folder, out / "one", kHf);
@@ -80,7 +79,7 @@ TEST(Convert, DirectoryToDirectoryKeepsEveryByte) {
 
 // bf16 and f32 hold all values of these checkpoints, so nothing may change on the way, the MTP layer included.
 TEST(Convert, ThroughGgufAndBackKeepsEveryByte) {
-  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models_folder();
   for (const auto& folder : model_folders()) {
     if (is_fp8(folder)) continue;
     TestFolder out;
@@ -158,7 +157,7 @@ float half_value(uint16_t bits) {  // normal numbers and zero
 // compressed-tensors' int8: codes and scales by the formula, written out here once more; what is not quantised keeps its bytes;
 // what is computed is what --weights int8 computes; the way back gives code times scale.
 TEST(Convert, Int8RowsAreWrittenAndRead) {
-  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models_folder();
   for (const auto& folder : model_folders()) {
     TestFolder out;
     const std::string plain = out / "plain", int8 = out / "int8", shards = out / "shards";
@@ -242,7 +241,7 @@ TEST(Convert, Int8RowsAreWrittenAndRead) {
 
 // The same for 4 bits in groups of 32 and 128: what has no whole groups stays as it was, and config.json names it.
 TEST(Convert, Int4GroupsAreWrittenAndRead) {
-  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models_folder();
   int quantised = 0, refused = 0;
   for (const auto& folder : model_folders())
     for (const auto& [dtype, group, format] :
@@ -324,7 +323,7 @@ TEST(Convert, Int4GroupsAreWrittenAndRead) {
 
 // Every written type loads; its weights are the checkpoint's within the type's error.
 TEST(Convert, QuantisedTypesLoad) {
-  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models_folder();
   for (const auto& folder : model_folders()) {
     const auto hf = SafetensorsDirectory::open(folder);
     for (const auto& [dtype, bound] : {std::pair{"q8_0", 0.01},
@@ -357,8 +356,8 @@ TEST(Convert, QuantisedTypesLoad) {
 // Every scheme, from a directory and from a GGUF file: sizes and the error are those of what lies there, by this test's own
 // sums.
 TEST(Convert, QuantizeSaysSizesAndError) {
-  const std::string directory = models() + "/llama3-tiny";
-  if (!is_directory(directory)) GTEST_SKIP() << "no fixtures at " << models();
+  const std::string directory = models_folder() + "/llama3-tiny";
+  if (!is_directory(directory)) GTEST_SKIP() << "no fixtures at " << models_folder();
   TestFolder out;
   convert(directory, out / "plain.gguf", kGguf, "f32");
   const auto plain = ModelSource::open(directory);
@@ -400,7 +399,7 @@ TEST(Convert, QuantizeSaysSizesAndError) {
 
 // The MTP layer's copies of embedding and head share the original's memory: one that is none is refused by name.
 TEST(Convert, MtpCopiesInGgufMustBeCopies) {
-  const std::string source = models() + "/dsv3-tiny-fp8";
+  const std::string source = models_folder() + "/dsv3-tiny-fp8";
   if (!is_directory(source)) GTEST_SKIP() << "no fixture at " << source;
   for (const char* dtype : {"bf16", "q4_k"})
     for (const char* name : {"nextn.embed_tokens.weight", "nextn.shared_head_head.weight"}) {
@@ -423,7 +422,7 @@ TEST(Convert, MtpCopiesInGgufMustBeCopies) {
 }
 // A quantiser may give copy and original different types: then they agree up to rounding, or are refused too.
 TEST(Convert, MtpCopiesOfAnotherTypeAgreeUpToRounding) {
-  const std::string source = models() + "/dsv3-tiny-fp8";
+  const std::string source = models_folder() + "/dsv3-tiny-fp8";
   if (!is_directory(source)) GTEST_SKIP() << "no fixture at " << source;
   TestFolder out;
   convert(source, out / "f32.gguf", kGguf, "f32");
@@ -467,19 +466,19 @@ bool has_warning(const ConvertReport& report, const std::string& part) {
 }
 
 TEST(Convert, WhatIsLostIsNamed) {
-  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models();
+  if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models_folder();
   TestFolder out;
   const auto warned = [&](const std::string& model, const std::string& part) {
     const std::string to = out / (model + part.substr(0, 5) + ".gguf");
-    if (is_directory(models() + "/" + model)) {
-      EXPECT_TRUE(has_warning(convert(models() + "/" + model, to, kGguf, "f32"), part)) << model << ": " << part;
+    if (is_directory(models_folder() + "/" + model)) {
+      EXPECT_TRUE(has_warning(convert(models_folder() + "/" + model, to, kGguf, "f32"), part)) << model << ": " << part;
     }
   };
   warned("dsv3-tiny-fp8", "MTP");
   warned("dsv2-tiny", "group_limited_greedy");
   warned("dsv3-eps-tiny", "rms_norm_eps");
-  if (is_directory(models() + "/dsv3-tiny")) {  // mscale that differs from mscale_all_dim
-    convert(models() + "/dsv3-tiny", out / "changed", kHf);
+  if (is_directory(models_folder() + "/dsv3-tiny")) {  // mscale that differs from mscale_all_dim
+    convert(models_folder() + "/dsv3-tiny", out / "changed", kHf);
     std::string config = read_file(out / "changed/config.json");
     config.replace(config.find("\"mscale\": 1.0"), 13, "\"mscale\": 0.8");
     write_file_atomic(out / "changed/config.json", config);
@@ -489,9 +488,9 @@ TEST(Convert, WhatIsLostIsNamed) {
 }
 
 TEST(Convert, RefusesByName) {
-  if (!is_directory(models() + "/qwen2-tiny")) GTEST_SKIP() << "no fixtures at " << models();
+  if (!is_directory(models_folder() + "/qwen2-tiny")) GTEST_SKIP() << "no fixtures at " << models_folder();
   TestFolder out;
-  const std::string source = models() + "/qwen2-tiny";
+  const std::string source = models_folder() + "/qwen2-tiny";
   EXPECT_NE(error_of([&] { convert(source, out.path(), kHf); }).find("exists"), std::string::npos);
   EXPECT_NE(error_of([&] { convert(source, out / "x", kGguf, "q3_k"); }).find("q3_k"), std::string::npos);
   EXPECT_NE(error_of([&] { convert(source, out / "y", kHf, "q4_0"); }).find("q4_0"), std::string::npos);
@@ -500,8 +499,8 @@ TEST(Convert, RefusesByName) {
 
 // Killed again and again at any moment, then run to the end: the file is that of an undisturbed conversion.
 TEST(Convert, GoesOnAfterKills) {
-  const std::string source = models() + "/dsv3-tiny";
-  if (!is_directory(source)) GTEST_SKIP() << "no fixtures at " << models();
+  const std::string source = models_folder() + "/dsv3-tiny";
+  if (!is_directory(source)) GTEST_SKIP() << "no fixtures at " << models_folder();
   TestFolder out;
   convert(source, out / "whole.gguf", kGguf, "f32");
   convert(source, out / "whole", kHf, "f32", 100000);

@@ -105,7 +105,7 @@ double loss_of(const Tensor& logits, const std::vector<int32_t>& ids, int64_t fi
 }
 std::vector<Fixture> fixtures() {
   std::vector<Fixture> all;
-  const std::string root = fixtures_folder() + "/models";
+  const std::string root = models_folder();
   if (!std::filesystem::is_directory(root)) return all;
   for (const auto& entry : std::filesystem::directory_iterator(root)) {
     const std::string directory = entry.path().string();

@@ -41,7 +41,7 @@ std::string without_attn_factor(const std::string& directory, const TestFolder& 
 }
 
 TEST(EngineFixture, GreedyTokensOfEveryModelInOneBatch) {
-  const std::string root = fixtures_folder() + "/models";
+  const std::string root = models_folder();
   if (!is_directory(root)) GTEST_SKIP() << "no fixtures at " << root << "; set FATHOM_FIXTURES";
   set_num_threads(2);
   int checked = 0;
@@ -85,7 +85,7 @@ TEST(EngineFixture, GreedyTokensOfEveryModelInOneBatch) {
 
 // The MTP module through its cache, a token at a time: each guess is the likeliest token of the published logits.
 TEST(EngineFixture, MtpGuessesFollowThePublishedLogits) {
-  const std::string root = fixtures_folder() + "/models";
+  const std::string root = models_folder();
   if (!is_directory(root)) GTEST_SKIP() << "no fixtures at " << root << "; set FATHOM_FIXTURES";
   set_num_threads(1);
   int checked = 0;

@@ -238,7 +238,7 @@ TEST(ModelConfig, RefusesWithFileAndField) {
 }
 
 TEST(ModelConfig, ReadsEveryFixture) {
-  const std::string root = fixtures_folder() + "/models";
+  const std::string root = models_folder();
   if (!std::filesystem::is_directory(root)) GTEST_SKIP() << "no fixtures at " << root << ": set FATHOM_FIXTURES";
   int seen = 0;
   for (const auto& entry : std::filesystem::directory_iterator(root)) {

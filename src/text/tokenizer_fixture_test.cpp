@@ -140,7 +140,7 @@ TEST(TokenizerFixtures, TheBook) {
 }
 
 TEST(TokenizerFixtures, ModelFoldersLoad) {
-  const std::string root = fixtures_folder() + "/models";
+  const std::string root = models_folder();
   if (!is_directory(root)) GTEST_SKIP() << root << " is not there";
   for (const std::string& name : list_directory(root)) {
     if (!file_exists(root + "/" + name + "/tokenizer.json")) continue;
