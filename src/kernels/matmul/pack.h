@@ -23,6 +23,16 @@ FATHOM_INLINE F32 take(const T* p, int64_t n) {  // up to 16 elements; lanes bey
 // Rows of 16 lanes x 16 k (k inside the row) -> 16 vectors, one a k. Missing rows and k are zero.
 template <bool kRound, class T>
 FATHOM_INLINE void take_transposed(const MatrixView& v, int64_t lane, int64_t lanes, int64_t k0, int64_t n, F32* r) {
+  if (lanes >= 16 && n >= 16) {  // sixteen rows are more streams than are prefetched unasked
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) {
+      const T* p = memory_row<T>(v, lane + i) + k0;
+      prefetch(p + 256 / sizeof(T));
+      r[i] = take<kRound>(p, 16);
+    }
+    transpose16(r);
+    return;
+  }
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) r[i] = i < lanes ? take<kRound>(memory_row<T>(v, lane + i) + k0, n) : zero();
   transpose16(r);
@@ -30,7 +40,7 @@ FATHOM_INLINE void take_transposed(const MatrixView& v, int64_t lane, int64_t la
 // The same for pairs: 16 lanes x 32 k -> 16 vectors, one a pair of k.
 template <class T>
 FATHOM_INLINE void take_pairs_transposed(const MatrixView& v, int64_t lane, int64_t lanes, int64_t k0, int64_t n, F32* r) {
-  if (lanes >= 16 && n >= 32) {  // sixteen rows are more streams than are prefetched unasked
+  if (lanes >= 16 && n >= 32) {
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) {
       const T* p = memory_row<T>(v, lane + i) + k0;
