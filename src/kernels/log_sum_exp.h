@@ -9,8 +9,9 @@ namespace fathom {
 
 constexpr int64_t kVocabularyChunk = 4096;
 
-// log sum exp(x[0..n)). All -infinity gives -infinity; a NaN or +infinity gives NaN. n >= 1.
-float row_log_sum_exp(const float* x, int64_t n);
+// log sum exp(x[0..n)). All -infinity gives -infinity; a NaN or +infinity gives NaN. n >= 1. `maximum`, unless null, is given
+// row_max(x, n) where the result is finite.
+float row_log_sum_exp(const float* x, int64_t n, float* maximum = nullptr);
 // Entropy of softmax(x[0..n)) in nats.
 float row_entropy(const float* x, int64_t n);
 // Kullback-Leibler divergence of softmax(q) from softmax(p), in nats: sum p (log p - log q) over [0..n); lse_p and lse_q are
@@ -22,7 +23,7 @@ float row_max(const float* x, int64_t n);
 
 }  // namespace fathom
 
-FATHOM_DECLARE_RUNGS3(float row_log_sum_exp(const float* x, int64_t n))
+FATHOM_DECLARE_RUNGS3(float row_log_sum_exp(const float* x, int64_t n, float* maximum))
 FATHOM_DECLARE_RUNGS3(float row_entropy(const float* x, int64_t n))
 FATHOM_DECLARE_RUNGS3(float row_kl_divergence(const float* p, float lse_p, const float* q, float lse_q, int64_t n))
 FATHOM_DECLARE_RUNGS3(float row_max(const float* x, int64_t n))

@@ -44,7 +44,7 @@ FATHOM_INLINE double scalar_exp(float x) {
 
 float row_max(const float* x, int64_t n) { return chunk_max(x, n); }
 
-float row_log_sum_exp(const float* x, int64_t n) {
+float row_log_sum_exp(const float* x, int64_t n, float* of_row) {
   float maximum = kNone;
   double sum = 0;  // of exp(x - maximum) over the chunks so far
   for (int64_t begin = 0; begin < n; begin += kVocabularyChunk) {
@@ -63,6 +63,7 @@ float row_log_sum_exp(const float* x, int64_t n) {
       sum = sum + s * scalar_exp(m - maximum);
     }
   }
+  if (of_row) *of_row = maximum;
   return static_cast<float>(maximum + log(sum));
 }
 

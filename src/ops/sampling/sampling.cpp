@@ -10,6 +10,7 @@
 #include "kernels/rungs.h"
 #include "ops/sampling/border.h"
 #include "ops/sampling/logit_adjustments.h"
+#include "ops/sampling/nucleus.h"
 #include "ops/sampling/sampling_cpu.h"
 #include "ops/sampling/typical.h"
 
@@ -18,16 +19,10 @@ namespace {
 
 constexpr double kOne = 0x1p40;  // the weight of the best token
 
-// Of a thread: fresh pages for a large vocabulary would cost more than the draw.
 struct Scratch {
   std::vector<float> adjusted, v, kept_v, scaled;
   std::vector<int32_t> kept_ids;
   std::vector<int64_t> sums, weights;
-  template <class T>
-  static T* at_least(std::vector<T>& room, int64_t n) {
-    if (static_cast<int64_t>(room.size()) < n) room.resize(n);
-    return room.data();
-  }
 };
 
 int64_t total_of(const int64_t* sums, int64_t n) {
@@ -36,28 +31,12 @@ int64_t total_of(const int64_t* sums, int64_t n) {
   return total;
 }
 
-// uniform x total, rounded down: exact in 128 bits. A cumulated weight exceeds it at a token that has weight.
-int64_t target_of(float uniform, int64_t total) {
-  return static_cast<int64_t>(
-      (static_cast<unsigned __int128>(total) * static_cast<uint64_t>(static_cast<double>(uniform) * 0x1p53)) >> 53);
-}
-
-struct Row {
-  const float* x;
-  int64_t n;
-  float maximum, inverse_temperature;
-};
-struct Drawn {
-  int32_t id;
-  int64_t total;
-};
-
 // Among those with v >= least: v itself is needed in the block of the draw only.
-Drawn draw_plain(const Row& row, float least, float uniform, Scratch& scratch) {
+Drawn draw_plain(const SamplingRow& row, float least, float uniform, Scratch& scratch) {
   const auto weigh = FATHOM_PICK3(sampling_weigh);
-  int64_t* sums = scratch.at_least(scratch.sums, row.n / kSamplingBlock + 1);
+  int64_t* sums = at_least(scratch.sums, row.n / kSamplingBlock + 1);
   weigh(row.x, row.n, row.maximum, row.inverse_temperature, least, nullptr, sums);
-  const int64_t total = total_of(sums, row.n), target = target_of(uniform, total);
+  const int64_t total = total_of(sums, row.n), target = draw_target(uniform, total);
   int64_t cumulated = 0, block = 0;
   while (cumulated + sums[block] <= target) cumulated += sums[block++];
   float v[kSamplingBlock];
@@ -69,12 +48,12 @@ Drawn draw_plain(const Row& row, float least, float uniform, Scratch& scratch) {
 }
 
 // What typical p cuts gets the weight 0.
-SamplingTokens cut_to_typical(const SamplingTokens& tokens, const SamplingBorder& border, const Row& row, float typical_p,
-                              Scratch& scratch) {
-  float* v = scratch.at_least(scratch.kept_v, tokens.n + kSamplingRoom);
-  const SamplingTokens kept = kept_tokens(tokens, border, v, scratch.at_least(scratch.kept_ids, tokens.n + kSamplingRoom));
-  int64_t* weights = scratch.at_least(scratch.weights, kept.n);
-  float* scaled = scratch.at_least(scratch.scaled, kept.n);
+SamplingTokens cut_to_typical(const SamplingTokens& tokens, const SamplingBorder& border, const SamplingRow& row,
+                              float typical_p, Scratch& scratch) {
+  float* v = at_least(scratch.kept_v, tokens.n + kSamplingRoom);
+  const SamplingTokens kept = kept_tokens(tokens, border, v, at_least(scratch.kept_ids, tokens.n + kSamplingRoom));
+  int64_t* weights = at_least(scratch.weights, kept.n);
+  float* scaled = at_least(scratch.scaled, kept.n);
   for (int64_t i = 0; i < kept.n; ++i) {
     weights[i] = static_cast<int64_t>(kept.v[i]);
     scaled[i] = (row.x[kept.id(i)] - row.maximum) * row.inverse_temperature;
@@ -86,32 +65,30 @@ SamplingTokens cut_to_typical(const SamplingTokens& tokens, const SamplingBorder
 }
 
 // With top k, top p or typical p: each works on what the one before it left.
-Drawn draw_ranked(const Row& row, const SamplingParams& params, float least, float uniform, Scratch& scratch) {
-  float* v = scratch.at_least(scratch.v, row.n);
-  int64_t* sums = scratch.at_least(scratch.sums, row.n / kSamplingBlock + 1);
+Drawn draw_ranked(const SamplingRow& row, const SamplingParams& params, float least, float uniform, Scratch& scratch) {
+  if (params.top_k == 0 && params.typical_p == 1 && params.min_p == 0)
+    if (const auto drawn = draw_nucleus(row, params.top_p, uniform)) return *drawn;
+  float* v = at_least(scratch.v, row.n);
+  int64_t* sums = at_least(scratch.sums, row.n / kSamplingBlock + 1);
   FATHOM_PICK3(sampling_weigh)(row.x, row.n, row.maximum, row.inverse_temperature, 1.f, v, sums);
   SamplingTokens tokens{v, nullptr, row.n};
   int64_t whole = total_of(sums, row.n);
   if (params.top_k > 0 && params.top_k < row.n)
     if (const auto border = find_border(tokens, params.top_k, true, whole)) {
-      tokens = kept_tokens(tokens, *border, scratch.at_least(scratch.kept_v, row.n + kSamplingRoom),
-                           scratch.at_least(scratch.kept_ids, row.n + kSamplingRoom));
+      tokens = kept_tokens(tokens, *border, at_least(scratch.kept_v, row.n + kSamplingRoom),
+                           at_least(scratch.kept_ids, row.n + kSamplingRoom));
       kept_sums(tokens, {}, sums);
       whole = total_of(sums, tokens.n);
     }
   SamplingBorder border;
-  if (params.top_p < 1)
-    border =
-        find_border(tokens, std::max<int64_t>(1, static_cast<int64_t>(std::ceil(params.top_p * static_cast<double>(whole)))),
-                    false, whole)
-            .value_or(border);
+  if (params.top_p < 1) border = find_border(tokens, nucleus_goal(params.top_p, whole), false, whole).value_or(border);
   if (least > border.low) border = {least, least};
   if (params.typical_p < 1) {
     tokens = cut_to_typical(tokens, border, row, params.typical_p, scratch);
     border = {};
   }
   kept_sums(tokens, border, sums);
-  const int64_t total = total_of(sums, tokens.n), target = target_of(uniform, total);
+  const int64_t total = total_of(sums, tokens.n), target = draw_target(uniform, total);
   int64_t cumulated = 0, block = 0;
   while (cumulated + sums[block] <= target) cumulated += sums[block++];
   for (int64_t i = block * kSamplingBlock;; ++i)
@@ -128,20 +105,21 @@ SampledToken sample_token(std::span<const float> logits, int64_t num_valid, cons
   CHECK(params.typical_p >= 0 && params.typical_p <= 1 && params.repetition_penalty > 0);
   CHECK(uniform >= 0 && uniform < 1);
   const float* raw = logits.data();
-  const float lse = row_log_sum_exp(raw, num_valid);
+  float maximum = 0;
+  const float lse = row_log_sum_exp(raw, num_valid, &maximum);
   if (!std::isfinite(lse))
     fail("sampling",
          "a row of logits has no finite log-sum-exp (" + std::to_string(lse) + "); the model's weights or inputs are broken");
 
   static thread_local Scratch scratch;
   const bool adjusted = params.adjusts_logits();
-  Row row{raw, num_valid, 0, 0};
+  SamplingRow row{raw, num_valid, maximum, 0};
   if (adjusted) {
-    float* x = scratch.at_least(scratch.adjusted, num_valid);
+    float* x = at_least(scratch.adjusted, num_valid);
     adjust_logits(logits, num_valid, params, history, x);
     row.x = x;
+    row.maximum = row_max(x, num_valid);
   }
-  row.maximum = row_max(row.x, num_valid);
   if (!std::isfinite(row.maximum))
     fail("sampling", "bias and penalties take the logits beyond what a number holds; give smaller ones");
 

@@ -95,6 +95,57 @@ void sampling_pivots(const float* v, int64_t n, bool count, bool few, const floa
     pivot_sums<kSamplingPivots>(v, n, count, pivots, sums);
 }
 
+namespace {
+
+#if FATHOM_RUNG_LEVEL == 1
+// The set bits of each byte, in order, a byte each: what _mm256_permutevar8x32 packs eight lanes by.
+struct SetBits {
+  uint64_t of[256];
+  constexpr SetBits() : of{} {
+    for (int byte = 0; byte < 256; ++byte)
+      for (int bit = 0, at = 0; bit < 8; ++bit)
+        if (byte >> bit & 1) of[byte] |= static_cast<uint64_t>(bit) << 8 * at++;
+  }
+};
+constexpr SetBits kSetBits;
+#endif
+
+// Lanes of w, the tokens from index on, whose bit is set, behind `count` others; returns the new count.
+FATHOM_INLINE int64_t keep_lanes(F32 w, uint32_t bits, const int32_t* indices, int32_t index, float* to_v, int32_t* to_indices,
+                                 int64_t count) {
+#if FATHOM_RUNG_LEVEL >= 2
+  const __m512i lanes = indices ? _mm512_loadu_si512(indices)
+                                : _mm512_add_epi32(_mm512_set1_epi32(index),
+                                                   _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  const auto mask = static_cast<__mmask16>(bits);
+  _mm512_storeu_ps(to_v + count, _mm512_maskz_compress_ps(mask, w.v));
+  _mm512_storeu_si512(to_indices + count, _mm512_maskz_compress_epi32(mask, lanes));
+  return count + __builtin_popcount(bits);
+#elif FATHOM_RUNG_LEVEL == 1
+  const __m256i steps = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  for (int half = 0; half < 2; ++half, bits >>= 8) {
+    const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(kSetBits.of[bits & 255])));
+    const __m256i lanes = indices ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(indices + 8 * half))
+                                  : _mm256_add_epi32(_mm256_set1_epi32(index + 8 * half), steps);
+    _mm256_storeu_ps(to_v + count, _mm256_permutevar8x32_ps(half == 0 ? w.lo : w.hi, order));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to_indices + count), _mm256_permutevar8x32_epi32(lanes, order));
+    count += __builtin_popcount(bits & 255);
+  }
+  return count;
+#else
+  float v[kLanes];
+  store(v, w);
+  for (; bits != 0; bits &= bits - 1) {
+    const int lane = __builtin_ctz(bits);
+    to_v[count] = v[lane];
+    to_indices[count++] = indices ? indices[lane] : index + lane;
+  }
+  return count;
+#endif
+}
+
+}  // namespace
+
 int64_t sampling_select(const float* v, const int32_t* indices, int32_t first, int64_t n, float low, float high, float* to_v,
                         int32_t* to_indices) {
   const F32 from = set1(low), to = set1(high);
@@ -102,23 +153,9 @@ int64_t sampling_select(const float* v, const int32_t* indices, int32_t first, i
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
     const F32 w = load(v + i);
-    uint32_t bits = bits_at_least(w, from) & ~bits_at_least(w, to) & 0xffff;
+    const uint32_t bits = bits_at_least(w, from) & ~bits_at_least(w, to) & 0xffff;
     if (bits == 0) continue;
-#if FATHOM_RUNG_LEVEL >= 2
-    const __m512i index = indices ? _mm512_loadu_si512(indices + i)
-                                  : _mm512_add_epi32(_mm512_set1_epi32(first + static_cast<int>(i)),
-                                                     _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    const auto mask = static_cast<__mmask16>(bits);
-    _mm512_storeu_ps(to_v + count, _mm512_maskz_compress_ps(mask, w.v));
-    _mm512_storeu_si512(to_indices + count, _mm512_maskz_compress_epi32(mask, index));
-    count += __builtin_popcount(bits);
-#else
-    for (; bits != 0; bits &= bits - 1) {
-      const int64_t at = i + __builtin_ctz(bits);
-      to_v[count] = v[at];
-      to_indices[count++] = indices ? indices[at] : first + static_cast<int32_t>(at);
-    }
-#endif
+    count = keep_lanes(w, bits, indices ? indices + i : nullptr, first + static_cast<int32_t>(i), to_v, to_indices, count);
   }
   for (; i < n; ++i) {
     const float w = v[i];
@@ -127,6 +164,29 @@ int64_t sampling_select(const float* v, const int32_t* indices, int32_t first, i
     to_v[count] = w;
     to_indices[count++] = index;
   }
+  return count;
+}
+
+int64_t sampling_split(const float* x, int64_t n, float maximum, float inverse_temperature, float low, float high,
+                       int64_t* whole_row, int64_t* sums, float* to_v, int32_t* to_indices) {
+  const F32 m = set1(maximum), k = set1(inverse_temperature), from = set1(low), to = set1(high);
+  int64_t count = 0, total = 0;
+  for (int64_t begin = 0; begin < n; begin += kSamplingBlock) {
+    I32 all_high = set1_i32(0), all_low = all_high, above_high = all_high, above_low = all_high;
+    for_lanes(min_of(kSamplingBlock, n - begin), [&](int64_t i, auto g) FATHOM_LANES_INLINE {
+      const F32 w = weigh(load_or_none(x + begin + i, g), m, k);  // 0 in lanes that do not exist: below low
+      const Parts p = parts(w);
+      all_high = all_high + p.high;
+      all_low = all_low + p.low;
+      above_high = add_at_least(above_high, w, to, p.high);
+      above_low = add_at_least(above_low, w, to, p.low);
+      const uint32_t bits = bits_at_least(w, from) & ~bits_at_least(w, to) & 0xffff;
+      if (bits != 0) count = keep_lanes(w, bits, nullptr, static_cast<int32_t>(begin + i), to_v, to_indices, count);
+    });
+    total += whole(all_high, all_low);
+    sums[begin / kSamplingBlock] = whole(above_high, above_low);
+  }
+  *whole_row = total;
   return count;
 }
 

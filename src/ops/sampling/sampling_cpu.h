@@ -14,6 +14,10 @@ constexpr int64_t kSamplingRoom = 16;  // elements that sampling_select may writ
 // v [n] of x [n], unless null, and sums [ceil(n / kSamplingBlock)]: the weight of those of each block with v >= least.
 FATHOM_DECLARE_RUNGS3(void sampling_weigh(const float* x, int64_t n, float maximum, float inverse_temperature, float least,
                                           float* v, int64_t* sums))
+// v of x [n] in one pass for top p: *whole: the weight of all; sums: of those of each block with v >= high; those with low <= v
+// < high, in order, with their indices, to to_v and to_indices (room for n + kSamplingRoom); returns their number.
+FATHOM_DECLARE_RUNGS3(int64_t sampling_split(const float* x, int64_t n, float maximum, float inverse_temperature, float low,
+                                             float high, int64_t* whole, int64_t* sums, float* to_v, int32_t* to_indices))
 // The same sums of v [n].
 FATHOM_DECLARE_RUNGS3(void sampling_sums(const float* v, int64_t n, float least, int64_t* sums))
 // sums[j]: the weight, or with `count` the number, of those of v [n] that are at least pivots[j], a whole number from 1. j is

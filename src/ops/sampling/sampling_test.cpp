@@ -10,6 +10,7 @@
 #include "kernels/op_testing.h"
 #include "kernels/rungs.h"
 #include "ops/sampling/border.h"
+#include "ops/sampling/nucleus.h"
 #include "ops/sampling/sampling_cpu.h"
 #include "ops/sampling/sampling_ref.h"
 
@@ -381,6 +382,34 @@ TEST(Sampling, SelectionIsThatOfASort) {
     }
   }
   EXPECT_EQ(draws, 2000);
+}
+
+// Long rows with top p alone take one pass where a sample tells about where the border lies; both ways draw the same.
+TEST(Sampling, TheNucleusIsThatOfASort) {
+  Rng rng(29, RngStream::kTest);
+  int64_t rows = 0, by_sample = 0, draws = 0;
+  for (const float scale : {0.f, 0.01f, 0.5f, 1.f, 2.f, 5.f, 20.f})
+    for (const int64_t n : {4095, 4096, 4609, 20001})
+      for (const float top_p : {0.f, 1e-6f, 0.5f, 0.9f, 0.95f, 0.999f, 0.9999999f})
+        for (const bool peak : {false, true}) {
+          auto x = some_logits(n, static_cast<uint64_t>(++rows), scale);
+          if (rows % 3 == 0)
+            for (float& value : x) value = std::round(value * 2) / 2;                // ties
+          if (peak) x[rng.next_below(2) == 0 ? 0 : rng.next_below(x.size())] += 10;  // the sample holds token 0
+          SamplingParams params;
+          params.top_p = top_p;
+          const SamplingRow row{x.data(), n, row_max(x.data(), n), 1.f};
+          by_sample += draw_nucleus(row, top_p, 0.5f).has_value();
+          for (const float u : {0.f, rng.next_float(), 0.99999994f}) {
+            const SampledToken got = draw(x, params, u), want = by_sorting(x, params, u);
+            ASSERT_EQ(got.id, want.id) << n << " tokens, scale " << scale << ", top p " << top_p << ", u " << u;
+            ASSERT_NEAR(got.sampling_logp, want.sampling_logp, 1e-6 + 1e-6 * std::fabs(want.sampling_logp)) << "the total";
+            ++draws;
+          }
+        }
+  EXPECT_EQ(draws, 3 * rows);
+  EXPECT_GT(by_sample, rows / 3);
+  EXPECT_LT(by_sample, rows);  // 4,095 tokens, all alike, or a peak in the sample
 }
 
 TEST(Sampling, TheBorderIsThatOfASort) {
