@@ -1,6 +1,6 @@
 // Unsigned bytes times signed bytes, exactly: 16 lanes of 32-bit sums, each over 4 k (VPDPBUSD, which does not saturate). Rungs
-// without it widen to 16 bits first (VPMADDWD: the 8-bit VPMADDUBSW saturates). The sums are integers: the same on every rung.
-// Included only by *_cpu.cpp files.
+// without it widen to 16 bits first (VPMADDWD: the 8-bit VPMADDUBSW saturates over whole bytes). The sums are integers: the
+// same on every rung. Included only by *_cpu.cpp files.
 #pragma once
 #include "backend/cpu/simd_int.h"
 

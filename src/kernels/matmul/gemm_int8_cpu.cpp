@@ -1,6 +1,9 @@
 // The GEMM over rows of int8: the vectors of each rung (gemm_int8_tile.h), and AMX tiles, which give the same integers.
 #include "backend/cpu/tiles.h"
 #include "kernels/matmul/gemm_int8_tile.h"
+#if FATHOM_RUNG_LEVEL == 1
+#include "kernels/matmul/gemm_int8_wide.h"
+#endif
 #include "kernels/matmul/tile_square.h"
 
 #if FATHOM_RUNG_LEVEL == 4
@@ -130,7 +133,9 @@ void gemm_int8_tiles(const GemmTile& t) {
 
 }  // namespace
 
-#if FATHOM_RUNG_LEVEL < 4
+#if FATHOM_RUNG_LEVEL == 1
+const GemmKernels* gemm_int8_kernels() { return &kWideKernels; }
+#elif FATHOM_RUNG_LEVEL < 4
 const GemmKernels* gemm_int8_kernels() { return &kInt8Kernels; }
 #endif
 #if FATHOM_GEMM_TILES

@@ -8,6 +8,7 @@
 #include "kernels/matmul/gemm_testing.h"
 #include "kernels/matmul/int8_rows.h"
 #include "kernels/matmul/random_part.h"
+#include "tensor/format/ggml_type.h"
 
 namespace fathom {
 namespace {
@@ -33,7 +34,7 @@ void use(const Int8Engine& e) {
   set_bf16_engine_for_test(e.tiles ? Bf16Engine::kTiles : Bf16Engine::kOfRung);
 }
 
-// Codes of any value that the quantiser makes, by themselves: -127 to 127; `extreme`: only the two.
+// Codes of any value that the quantiser makes, by themselves: -127 to 127; `extreme`: only the two, some groups of one sign.
 Int8Rows random_int8_rows(Rng& rng, int64_t m, int64_t k, bool extreme = false) {
   Int8Rows q;
   q.k = k;
@@ -45,7 +46,10 @@ Int8Rows random_int8_rows(Rng& rng, int64_t m, int64_t k, bool extreme = false) 
     for (int64_t k0 = 0; k0 < k; k0 += 32) {
       int32_t sum = 0;
       for (int64_t i = k0; i < std::min(k, k0 + 32); ++i) {
-        const int code = extreme ? (rng.next_below(8) ? 127 : -127) : static_cast<int>(rng.next_below(255)) - 127;
+        const int code = extreme ? (rng.next_below(8) && k0 % 128 ? 127
+                                    : k0 % 256                    ? -127
+                                                                  : 127)
+                                 : static_cast<int>(rng.next_below(255)) - 127;
         codes[int8_code_at(i)] = static_cast<int8_t>(code);
         sum += code;
       }
@@ -121,6 +125,11 @@ TEST_F(GemmInt8, ExtremesAreExact) {
         WeightPart w = random_part(format, n, k, rng.next_u64());
         if (w.values.dtype() == DType::kI8)
           for (int64_t i = 0; i < n * k; ++i) reinterpret_cast<int8_t*>(w.values.raw())[i] = i % 9 ? -128 : 127;
+        if (format == WeightFormat::kQ4_0 || format == WeightFormat::kQ4_1) {  // every second block of the largest codes alone
+          const GgmlTypeInfo& info = ggml_type_info(w.type);
+          for (int64_t i = 0; i < w.values.bytes(); i += 2 * info.bytes)
+            std::memset(w.values.raw() + i + info.bytes - 16, 0xff, 16);
+        }
         const Int8Rows x = random_int8_rows(rng, m, k, true);
         Tensor got = Tensor::empty({m, n}, DType::kF32), want = got.clone();
         GemmProblem g = problem(x, want);

@@ -1,0 +1,217 @@
+// gemm_int8_tile.h where there is no VPDPBUSD: a block of the weight is laid out once for all rows in the form that multiplies
+// fastest, so that the loop over k is a load of a row, a product and an addition. The integers are the same.
+//   4-bit codes   as bytes for VPMADDUBSW: two of its products make 2 x 15 x 127 at most, and a group's eight fit 16 bits
+//   8-bit codes   and rows as words for VPMADDWD: VPMADDUBSW would saturate
+// Additions run on four ports where FMA has two. Included by *_cpu.cpp files.
+#pragma once
+#include "kernels/matmul/gemm_int8_tile.h"
+
+namespace fathom::FATHOM_RUNG {
+namespace {
+
+constexpr int kWideRows = 6;     // by 16 columns in registers
+constexpr int64_t kWideK = 256;  // k of a block: 8 KiB of half a panel and 3 KiB of rows share L1
+
+// How a block is laid out for a format. A turn of the loop over k is a 32-bit word of each row by 64 bytes of half a panel.
+template <class F>
+struct Wide {
+  static constexpr bool kBytes = F::kLayout.code_bits == 4;
+  static constexpr int64_t kTurnK = kBytes ? 4 : 2;
+  // A row of a block: its turns, then the sums of the block's groups of 32 k. Of 8-bit codes, a quad of k is two turns: the even
+  // ones, then the odd ones. Rows are an odd count of lines apart.
+  static constexpr int64_t kSums = kWideK / kTurnK * 4, kRowBytes = kSums + 64;
+  static constexpr int64_t kHalfBytes = kWideK / kTurnK * 64;
+};
+
+struct WideArgs {
+  const char* a;          // row r at a + r kRowBytes
+  const int32_t* a_sums;  // of the R rows, all k
+  const char* b;          // half a panel
+  const char* header;     // of the first group, at the half's scales
+  int64_t k;              // a multiple of the group
+  void* sums;             // [R][16]: int32 where the scale is a column's, else float
+  bool resume;
+};
+
+// As instructions by their names: GCC would add the products of several turns first, in more registers than there are.
+FATHOM_INLINE void add_words(__m256i& sum, __m256i x) { __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(x)); }
+FATHOM_INLINE void add_shorts(__m256i& sum, __m256i x) { __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "x"(x)); }
+
+template <class F, int R>
+FATHOM_INLINE void multiply_wide(const char* a, const char* b, int64_t k, I32 (&acc)[R]) {
+  for (int64_t turn = 0; turn < k / Wide<F>::kTurnK; ++turn, a += 4, b += 64) {
+    const I32 column = load_i32(b);
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+      const __m256i row = _mm256_set1_epi32(load_word(a + r * Wide<F>::kRowBytes));
+      if constexpr (Wide<F>::kBytes) {
+        add_shorts(acc[r].lo, _mm256_maddubs_epi16(column.lo, row));
+        add_shorts(acc[r].hi, _mm256_maddubs_epi16(column.hi, row));
+      } else {
+        add_words(acc[r].lo, _mm256_madd_epi16(column.lo, row));
+        add_words(acc[r].hi, _mm256_madd_epi16(column.hi, row));
+      }
+    }
+  }
+}
+
+template <class F, int R>
+void micro_wide(const WideArgs& x) {
+  I32 acc[R];
+  if constexpr (F::kColumnScale) {
+    int32_t* sums = static_cast<int32_t*>(x.sums);
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) acc[r] = x.resume ? load_i32(sums + r * 16) : F::start(x.a_sums[r]);
+    multiply_wide<F, R>(x.a, x.b, x.k, acc);
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) store_i32(sums + r * 16, acc[r]);
+  } else {
+    constexpr int64_t kGroup = F::kLayout.group;
+    const __m256i ones = _mm256_set1_epi16(1);
+    float* sums = static_cast<float*>(x.sums);
+    if (!x.resume)
+      for (int r = 0; r < R; ++r) store(sums + r * 16, zero());
+    for (int64_t k = 0; k < x.k; k += kGroup) {
+      const char *a_sums = x.a + Wide<F>::kSums + k / 8, *header = x.header + k / kGroup * int8_group_bytes(F::kFormat);
+#pragma GCC unroll 6
+      for (int r = 0; r < R; ++r)
+        acc[r] = Wide<F>::kBytes ? set1_i32(0) : F::start(load_word(a_sums + r * Wide<F>::kRowBytes));
+      multiply_wide<F, R>(x.a + k / Wide<F>::kTurnK * 4, x.b + k / Wide<F>::kTurnK * 64, kGroup, acc);
+      const F32 scale = load_f16(header);
+      F32 min = zero();
+      if constexpr (F::kLayout.has_min) min = load_f16(header + kPanel * 2);
+#pragma GCC unroll 6
+      for (int r = 0; r < R; ++r) {
+        const int32_t a_sum = load_word(a_sums + r * Wide<F>::kRowBytes);
+        I32 chain = acc[r];
+        if constexpr (Wide<F>::kBytes)
+          chain = I32{_mm256_madd_epi16(chain.lo, ones), _mm256_madd_epi16(chain.hi, ones)} + F::start(a_sum);
+        F32 sum = fma(to_f32(chain), scale, load(sums + r * 16));
+        if constexpr (F::kLayout.has_min) sum = fma(set1(static_cast<float>(a_sum)), min, sum);
+        store(sums + r * 16, sum);
+      }
+    }
+  }
+}
+
+using MicroWide = void (*)(const WideArgs&);
+template <class F, int R>
+MicroWide pick_wide(int64_t rows) {
+  if constexpr (R == 0)
+    return nullptr;
+  else
+    return rows == R ? micro_wide<F, R> : pick_wide<F, R - 1>(rows);
+}
+
+// Rows of the block for k in [ks, ke), block by block.
+template <class F>
+void pack_wide_rows(const GemmTile& t, int64_t ks, int64_t ke) {
+  char* out = t.a_scratch;
+  for (int64_t k0 = ks; k0 < ke; k0 += kWideK)
+    for (int64_t m = 0; m < t.rows; ++m, out += Wide<F>::kRowBytes) {
+      const char* chunk = memory_row<char>(t.a, t.m0 + m) + k0 / kInt8ChunkK * kInt8ChunkBytes;
+      const char* codes = chunk + k0 % kInt8ChunkK;
+      if constexpr (Wide<F>::kBytes) {
+        __builtin_memcpy(out, codes, kWideK);
+      } else {
+        for (int64_t i = 0; i < kWideK; i += 32) {
+          const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + i));
+          const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8), odd = _mm256_srai_epi16(x, 8);
+          const __m256i lo = _mm256_unpacklo_epi32(even, odd), hi = _mm256_unpackhi_epi32(even, odd);
+          store_i32(out + 2 * i, {_mm256_permute2x128_si256(lo, hi, 0x20), _mm256_permute2x128_si256(lo, hi, 0x31)});
+        }
+      }
+      __builtin_memcpy(out + Wide<F>::kSums, chunk + kInt8ChunkK + k0 % kInt8ChunkK / 8, kWideK / 8);
+    }
+}
+
+// The codes of `groups` groups of a panel: two halves of kHalfBytes.
+template <class F>
+void widen_groups(const char* group, int64_t groups, char* out) {
+  for (int64_t g = 0; g < groups; ++g, group += int8_group_bytes(F::kFormat)) {
+    const char* codes = group + F::kLayout.header;
+    for (int64_t step = 0; step < F::kSteps; ++step, codes += kPanelRow) {
+      prefetch(codes + kInt8Ahead);
+      for (int quad = 0; quad < F::kQuads; ++quad, out += 4 / Wide<F>::kTurnK * 64)
+        for (int half = 0; half < 2; ++half) {
+          const Bytes bytes = F::codes(codes + 64 * half, quad);
+          char* to = out + half * Wide<F>::kHalfBytes;
+          if constexpr (Wide<F>::kBytes) {
+            store_bytes(to, bytes);
+          } else {
+            const Columns c = columns(bytes);
+            store_i32(to, {c.even[0], c.even[1]});
+            store_i32(to + 64, {c.odd[0], c.odd[1]});
+          }
+        }
+    }
+  }
+}
+
+template <class F>
+void tile_wide(const GemmTile& t) {
+  constexpr int64_t kGroup = F::kLayout.group, kGroupBytes = int8_group_bytes(F::kFormat);
+  const int64_t micros = (t.rows + kWideRows - 1) / kWideRows, small = t.rows / micros, large = t.rows % micros;
+  const int64_t k_end = round_up(t.k, kGroup), super_k = round_up(t.super_k, kInt8ChunkK);
+  const MicroWide kernels[2] = {pick_wide<F, kWideRows>(small),
+                                 pick_wide<F, kWideRows>(small + 1 <= kWideRows ? small + 1 : small)};
+  float* a_scales;
+  int32_t* a_sums;
+  gather_int8(t, a_scales, a_sums);
+  for (int64_t ks = 0; ks < k_end; ks += super_k) {
+    const int64_t ke = least(k_end, ks + super_k);
+    pack_wide_rows<F>(t, ks, ke);
+    for (int64_t panel = 0; panel < t.panels; ++panel) {
+      const int64_t column = (t.panel0 + panel) * kPanel;
+      const char* head = t.packed + (t.panel0 + panel) * t.panel_bytes;
+      float* slots = t.partial + (super_k >= k_end ? 0 : panel * micros * kWideRows * kPanel);
+      for (int64_t k0 = ks; k0 < ke; k0 += kWideK) {
+        const int64_t k1 = least(ke, k0 + kWideK);
+        const char* group = head + F::kLayout.head + k0 / kGroup * kGroupBytes;
+        widen_groups<F>(group, (k1 - k0) / kGroup, t.b_scratch);
+        int64_t m = 0;
+        for (int64_t i = 0; i < micros; ++i) {
+          const int64_t rows = small + (i < large);
+          for (int64_t half = 0; half < 2; ++half) {
+            WideArgs x;
+            x.a = t.a_scratch + ((k0 - ks) / kWideK * t.rows + m) * Wide<F>::kRowBytes;
+            x.a_sums = a_sums + m;
+            x.b = t.b_scratch + half * Wide<F>::kHalfBytes;
+            x.header = group + half * 32;
+            x.k = k1 - k0;
+            float* sums = slots + (2 * i + half) * kWideRows * 16;
+            x.sums = sums;
+            x.resume = k0 > 0;
+            kernels[i < large](x);
+            if (const int64_t columns = least(16, t.n - column - 16 * half); k1 == k_end && columns > 0) {
+              scale_int8<F>(a_scales + m, rows, 1, head + half * 64, 0, sums);
+              finish_rows(t, t.m0 + m, rows, column + 16 * half, columns, sums, 16);
+            }
+          }
+          m += rows;
+        }
+      }
+    }
+  }
+}
+
+// Few rows are bound by memory, or too few to pay for the layout: they read the codes as they stand.
+template <class F>
+constexpr int64_t kFewRows = F::kColumnScale ? 16 : 4;
+
+void gemm_int8_wide(const GemmTile& t) {
+  with_int8_format(t.weight_format, [&](auto format) {
+    using F = decltype(format);
+    t.rows <= kFewRows<F> ? tile_int8<F>(t) : tile_wide<F>(t);
+  });
+}
+int64_t wide_a_bytes(int64_t rows, int64_t super_k, bool along) {
+  const int64_t wide = (super_k + kInt8ChunkK - 1) / kInt8ChunkK * (kInt8ChunkK / kWideK) * rows *
+                       Wide<Int8Format<WeightFormat::kInt8Row>>::kRowBytes;
+  const int64_t bytes = int8_a_bytes(rows, super_k, along);
+  return wide > bytes ? wide : bytes;
+}
+constexpr GemmKernels kWideKernels = {nullptr, PanelFormat::kF32, kWideRows, wide_a_bytes, int8_partial_bytes, 2, gemm_int8_wide};
+
+}  // namespace
+}  // namespace fathom::FATHOM_RUNG
