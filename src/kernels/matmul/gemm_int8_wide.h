@@ -17,8 +17,8 @@ template <class F>
 struct Wide {
   static constexpr bool kBytes = F::kLayout.code_bits == 4;
   static constexpr int64_t kTurnK = kBytes ? 4 : 2;
-  // A row of a block: its turns, then the sums of the block's groups of 32 k. Of 8-bit codes, a quad of k is two turns: the even
-  // ones, then the odd ones. Rows are an odd count of lines apart.
+  // A row of a block: its turns, then the sums of the block's groups of 32 k. Of 8-bit codes, a quad of k is two turns: the
+  // even ones, then the odd ones. Rows are an odd count of lines apart.
   static constexpr int64_t kSums = kWideK / kTurnK * 4, kRowBytes = kSums + 64;
   static constexpr int64_t kHalfBytes = kWideK / kTurnK * 64;
 };
@@ -74,8 +74,7 @@ void micro_wide(const WideArgs& x) {
     for (int64_t k = 0; k < x.k; k += kGroup) {
       const char *a_sums = x.a + Wide<F>::kSums + k / 8, *header = x.header + k / kGroup * int8_group_bytes(F::kFormat);
 #pragma GCC unroll 6
-      for (int r = 0; r < R; ++r)
-        acc[r] = Wide<F>::kBytes ? set1_i32(0) : F::start(load_word(a_sums + r * Wide<F>::kRowBytes));
+      for (int r = 0; r < R; ++r) acc[r] = Wide<F>::kBytes ? set1_i32(0) : F::start(load_word(a_sums + r * Wide<F>::kRowBytes));
       multiply_wide<F, R>(x.a + k / Wide<F>::kTurnK * 4, x.b + k / Wide<F>::kTurnK * 64, kGroup, acc);
       const F32 scale = load_f16(header);
       F32 min = zero();
@@ -154,7 +153,7 @@ void tile_wide(const GemmTile& t) {
   const int64_t micros = (t.rows + kWideRows - 1) / kWideRows, small = t.rows / micros, large = t.rows % micros;
   const int64_t k_end = round_up(t.k, kGroup), super_k = round_up(t.super_k, kInt8ChunkK);
   const MicroWide kernels[2] = {pick_wide<F, kWideRows>(small),
-                                 pick_wide<F, kWideRows>(small + 1 <= kWideRows ? small + 1 : small)};
+                                pick_wide<F, kWideRows>(small + 1 <= kWideRows ? small + 1 : small)};
   float* a_scales;
   int32_t* a_sums;
   gather_int8(t, a_scales, a_sums);
@@ -211,7 +210,8 @@ int64_t wide_a_bytes(int64_t rows, int64_t super_k, bool along) {
   const int64_t bytes = int8_a_bytes(rows, super_k, along);
   return wide > bytes ? wide : bytes;
 }
-constexpr GemmKernels kWideKernels = {nullptr, PanelFormat::kF32, kWideRows, wide_a_bytes, int8_partial_bytes, 2, gemm_int8_wide};
+constexpr GemmKernels kWideKernels = {nullptr, PanelFormat::kF32, kWideRows, wide_a_bytes, int8_partial_bytes,
+                                      2,       gemm_int8_wide};
 
 }  // namespace
 }  // namespace fathom::FATHOM_RUNG
