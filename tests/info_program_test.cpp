@@ -196,6 +196,7 @@ TEST_F(Info, DoctorKeepsWhatItMeasured) {
   ::setenv("XDG_CACHE_HOME", (folder_ / "file").c_str(), 1);
   Program again(folder_.path(), {"doctor", "--threads", "1"});
   EXPECT_EQ(again.wait(), 0);
+  EXPECT_TRUE(has(again.out(), "\nnuma         ")) << again.out();
   EXPECT_TRUE(has(again.err(), "not kept")) << again.err();
 }
 

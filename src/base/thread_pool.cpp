@@ -19,6 +19,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/numa.h"
 
 namespace fathom {
 namespace {
@@ -26,9 +27,7 @@ namespace {
 thread_local bool inside_region = false;
 
 int processors() {  // that this process may run on
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  if (const size_t allowed = allowed_processors().size()) return static_cast<int>(allowed);
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
@@ -56,6 +55,7 @@ class Pool {
  public:
   // More threads than processors: nobody spins (the others need the processor) and nobody is pinned.
   explicit Pool(int threads) : threads_(threads), spins_(threads <= processors() ? 20000 : 0) {
+    if (threads > 1 && spins_ > 0) order_ = pinning_order(numa_topology(), allowed_processors());
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
   }
   ~Pool() {
@@ -128,24 +128,17 @@ class Pool {
       running_.fetch_sub(1, std::memory_order_release);
     }
   }
-  // Worker i goes to the i-th processor that the process may use.
-  static void pin(int index) {
-    cpu_set_t allowed, one;
-    CPU_ZERO(&allowed);
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-    const int count = CPU_COUNT(&allowed);
-    if (count < 2) return;
-    int want = index % count;
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-      if (!CPU_ISSET(cpu, &allowed) || want-- > 0) continue;
-      CPU_ZERO(&one);
-      CPU_SET(cpu, &one);
-      pthread_setaffinity_np(pthread_self(), sizeof one, &one);
-      return;
-    }
+  // Worker i goes to the i-th processor of the order. The caller, worker 0, stays where the system puts it.
+  void pin(int index) const {
+    if (order_.size() < 2) return;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(order_[static_cast<size_t>(index) % order_.size()], &one);
+    pthread_setaffinity_np(pthread_self(), sizeof one, &one);
   }
 
   const int threads_, spins_;
+  std::vector<int> order_;  // of processors; read by the workers that the constructor starts
   std::vector<std::thread> workers_;
   std::mutex mutex_, region_mutex_;
   std::condition_variable wake_;

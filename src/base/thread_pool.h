@@ -1,8 +1,8 @@
 // The one pool of the process: pinned workers, spin-then-sleep barrier. Its size is --threads, else FATHOM_THREADS,
-// else OMP_NUM_THREADS, else the processors this process may run on. Every worker flushes denormals (FTZ, DAZ).
-// The caller is worker 0. Regions do not nest: a region started inside a region runs on the caller alone. Regions of several
-// host threads take turns. An exception in any worker ends that worker's part; the first one reaches the caller when all are
-// done.
+// else OMP_NUM_THREADS, else the processors this process may run on. Workers are pinned one a processor, spread over NUMA nodes
+// and cores (pinning_order in base/numa.h). Every worker flushes denormals (FTZ, DAZ). The caller is worker 0. Regions do not
+// nest: a region started inside a region runs on the caller alone. Regions of several host threads take turns. An exception in
+// any worker ends that worker's part; the first one reaches the caller when all are done.
 #pragma once
 #include <cstdint>
 #include <type_traits>

@@ -297,6 +297,9 @@ TEST_F(Commands, HelpAndUsage) {
     EXPECT_NE(help.out.find(name), std::string::npos);
   EXPECT_EQ(run({}).code, 2);
   EXPECT_EQ(run({"frobnicate"}).code, 2);
+  ::setenv("FATHOM_NUMA", "both", 1);
+  expect_refused({"runs"}, "FATHOM_NUMA is 'both'; allowed: interleave, off");
+  ::unsetenv("FATHOM_NUMA");
   for (const std::string command : {"generate", "logits", "chat"}) {
     EXPECT_EQ(run({command, "--help"}).code, 0);
     EXPECT_EQ(run({command}).code, 2);

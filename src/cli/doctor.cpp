@@ -13,8 +13,10 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/machine.h"
+#include "base/numa.h"
 #include "base/thread_pool.h"
 #include "cli/command.h"
+#include "cli/doctor_numa.h"
 #include "cli/measured_machine.h"
 
 namespace fathom {
@@ -67,6 +69,7 @@ Json report() {
   j["memory_bytes"] = {{"total", memory_total_bytes()}, {"available", memory_available_bytes()}};
   j["page_bytes"] = sysconf(_SC_PAGESIZE);
   j["transparent_huge_pages"] = huge_pages();
+  j["numa"] = numa_report(numa_topology(), numa_placement());
   Json missing = Json::array();
   if (best_isa() < Isa::kAvx2) missing.push_back("no AVX2: training is tens of times slower than on any processor since 2013");
   if (isa() < best_isa())
@@ -77,6 +80,7 @@ Json report() {
   if (threads < num_processors())
     missing.push_back("only " + std::to_string(threads) + " threads of " + std::to_string(num_processors()) +
                       " processors are used");
+  if (const std::string limit = numa_limit(j["numa"]); !limit.empty()) missing.push_back(limit);
   missing.push_back("no GPU backend in this build");
   j["limits"] = missing;
   return j;
@@ -106,6 +110,7 @@ void print(const Json& j) {
               static_cast<double>(memory["total"].get<int64_t>()) / (1 << 30),
               static_cast<double>(memory["available"].get<int64_t>()) / (1 << 30),
               static_cast<long long>(j["page_bytes"].get<int64_t>()), text(j["transparent_huge_pages"]).c_str());
+  std::printf("%s", numa_text(j["numa"]).c_str());
   std::printf("\nwhat limits it\n");
   for (const Json& m : j["limits"]) std::printf("  - %s\n", text(m).c_str());
 }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/numa.h"
 #include "base/thread_pool.h"
 #include "cli/commands.h"
 
@@ -39,7 +40,8 @@ void print_help(std::FILE* out) {
   for (const Command& c : kCommands) std::fprintf(out, "  %-10s %s\n", c.name, c.help);
   std::fputs(
       "\nThe main job on embedded data, in minutes: fathom demo\n"
-      "Environment: FATHOM_THREADS=N, FATHOM_ISA=avx512_vnni|avx2|portable|... (see `fathom doctor`)\n"
+      "Environment: FATHOM_THREADS=N, FATHOM_ISA=avx512_vnni|avx2|portable|..., "
+      "FATHOM_NUMA=interleave|off (see `fathom doctor`)\n"
       "Exit codes: 0 done, 1 failed, 2 bad usage or input\n",
       out);
 }
@@ -64,6 +66,7 @@ int main(int argc, char** argv) {
     if (name != c.name) continue;
     try {
       fathom::flush_denormals();
+      fathom::numa_off();  // a wrong FATHOM_NUMA is told before any work
       return c.run(argc - 1, argv + 1);
     } catch (const fathom::Error& e) {
       std::fprintf(stderr, "fathom %s: %s\n", c.name, e.what());

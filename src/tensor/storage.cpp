@@ -10,6 +10,8 @@
 #include <new>
 #include <vector>
 
+#include "base/numa.h"
+
 namespace fathom {
 namespace {
 
@@ -51,6 +53,7 @@ std::byte* map_pages(int64_t size) {
   if (before > 0) ::munmap(begin, static_cast<size_t>(before));
   if (before < kHuge) ::munmap(begin + before + size, static_cast<size_t>(kHuge - before));
   ::madvise(begin + before, static_cast<size_t>(size / kHuge * kHuge), MADV_HUGEPAGE);
+  place_memory(begin + before, size);
   return begin + before;
 }
 std::byte* take_memory(int64_t size) {

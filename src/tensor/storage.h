@@ -1,5 +1,6 @@
 // Bytes behind tensors: 64-byte aligned (2 MiB and huge pages for large ones), reused through a cache by size,
-// so that a training step after the first touches no fresh pages.
+// so that a training step after the first touches no fresh pages. From 2 MiB on the pages are interleaved over the NUMA nodes
+// (base/numa.h): all of them alike, since cached memory serves weights and activations in turn.
 #pragma once
 #include <cstddef>
 #include <cstdint>
