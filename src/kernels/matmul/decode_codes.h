@@ -121,6 +121,17 @@ template <int kOffset>
 constexpr Bf16Table<kOffset> kBf16Table{};
 #endif
 
+#if FATHOM_RUNG_LEVEL == 1
+// The four bits from `at` on of every 32, minus kOffset. With the exponent of 2^23 above them they are a float already.
+template <int kOffset>
+FATHOM_INLINE __m256 nibble_values(__m256i a, int at) {
+  const __m256i code = _mm256_and_si256(_mm256_srli_epi32(a, at), _mm256_set1_epi32(15));
+  if constexpr (kOffset == 0) return _mm256_cvtepi32_ps(code);
+  return _mm256_sub_ps(_mm256_castsi256_ps(_mm256_or_si256(code, _mm256_set1_epi32(0x4b000000))),
+                       _mm256_set1_ps(0x1p23f + kOffset));
+}
+#endif
+
 template <int kBits, int kOffset>
 struct SmallCodes {
   static constexpr uint16_t kMask = (1 << kBits) - 1;
@@ -140,6 +151,19 @@ struct SmallCodes {
   }
   template <class F>
   FATHOM_INLINE static void floats(const char* codes, int64_t padded, int64_t step, F f) {
+#if FATHOM_RUNG_LEVEL == 1
+    if constexpr (kBits == 4) {
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) {
+        const Pairs x = load_pairs(codes + (step * 4 + q) * 64);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; ++j)
+          f(2 * q + j / 2, j % 2, F32{nibble_values<kOffset>(x.lo, 4 * j), nibble_values<kOffset>(x.hi, 4 * j)},
+            F32{nibble_values<kOffset>(x.lo, 16 + 4 * j), nibble_values<kOffset>(x.hi, 16 + 4 * j)});
+      }
+      return;
+    }
+#endif
     const F32 offset = set1(static_cast<float>(kOffset));
 #pragma GCC unroll 4
     for (int q = 0; q < 4; ++q)
