@@ -12,9 +12,7 @@
 namespace fathom {
 namespace {
 
-constexpr int64_t kLarge = 4096;    // tokens of which a sample is taken first
-constexpr int64_t kFew = 64;        // candidates that are sorted
-constexpr float kBeyond = 0x1p41f;  // above every v
+constexpr int64_t kFew = 64;  // candidates that are sorted
 
 struct Candidate {
   int64_t weight;
@@ -77,7 +75,7 @@ std::optional<SamplingBorder> find_border(const SamplingTokens& tokens, int64_t 
   if (static_cast<int64_t>(room_v.size()) < tokens.n + kSamplingRoom)
     room_v.resize(tokens.n + kSamplingRoom), room_i.resize(tokens.n + kSamplingRoom);
   // Tokens below (whole - goal) / n sum to no more than whole - goal: the border is not among them.
-  float low = 1, high = kBeyond;
+  float low = 1, high = kSamplingBeyond;
   if (!count && whole > goal) low = std::max(1.f, std::nextafter(float_at_least((whole - goal) / tokens.n), 0.f));
   low = std::floor(low);
   const float* v = tokens.v;
@@ -88,12 +86,12 @@ std::optional<SamplingBorder> find_border(const SamplingTokens& tokens, int64_t 
     v = room_v.data();
     indices = room_i.data();
   };
-  if (!count && n >= kLarge && rarely_reaches(v, n, low)) keep();
+  if (!count && n >= kSamplingLong && rarely_reaches(v, n, low)) keep();
   for (bool first = true;; first = false) {
     const bool one_weight = high <= float_at_least(static_cast<int64_t>(low) + 1);
     if (!first && (n <= kFew || one_weight)) break;
     float pivots[kSamplingPivots];
-    const bool few = first && n >= kLarge;
+    const bool few = first && n >= kSamplingLong;
     if (few)
       guess_pivots(v, n, goal, count, whole, low, high, pivots);
     else
@@ -129,9 +127,9 @@ std::optional<SamplingBorder> find_border(const SamplingTokens& tokens, int64_t 
 SamplingTokens kept_tokens(const SamplingTokens& tokens, const SamplingBorder& border, float* v, int32_t* ids) {
   const auto select = FATHOM_PICK3(sampling_select);
   const int64_t split = border.last < tokens.n ? border.last + 1 : tokens.n;
-  const int64_t head = select(tokens.v, tokens.ids, 0, split, border.low, kBeyond, v, ids);
+  const int64_t head = select(tokens.v, tokens.ids, 0, split, border.low, kSamplingBeyond, v, ids);
   const int64_t tail = select(tokens.v + split, tokens.ids ? tokens.ids + split : nullptr, static_cast<int32_t>(split),
-                              tokens.n - split, border.high, kBeyond, v + head, ids + head);
+                              tokens.n - split, border.high, kSamplingBeyond, v + head, ids + head);
   return {v, ids, head + tail};
 }
 

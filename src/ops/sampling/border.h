@@ -5,6 +5,9 @@
 
 namespace fathom {
 
+constexpr int64_t kSamplingLong = 4096;     // tokens of which a sample is taken first
+constexpr float kSamplingBeyond = 0x1p41f;  // above every v
+
 // Tokens in the order of their ids: v as sampling_cpu.h has it, and their ids (null: 0, 1, …).
 struct SamplingTokens {
   const float* v = nullptr;

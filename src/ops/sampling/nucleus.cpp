@@ -11,9 +11,6 @@
 namespace fathom {
 namespace {
 
-constexpr int64_t kLongRow = 4096;
-constexpr float kAboveAll = 0x1p41f;
-
 struct Range {
   float low, high;
 };
@@ -32,9 +29,9 @@ Range guess_range(const SamplingRow& row, float top_p) {
   const auto error = 4 + static_cast<int64_t>(3 * std::sqrt(static_cast<double>(place)));  // three standard deviations or more
   // Tokens below rest / n sum to less than rest; half of it leaves room for a sample that holds too much.
   const double rest = (1 - static_cast<double>(top_p)) * all / kSample / 2;
-  const auto whole = [](double w) { return std::clamp(float_at_least(static_cast<int64_t>(w)), 1.f, kAboveAll); };
+  const auto whole = [](double w) { return std::clamp(float_at_least(static_cast<int64_t>(w)), 1.f, kSamplingBeyond); };
   return {whole(std::max<double>(rest, place + error < kSample ? v[place + error] : 0)),
-          place >= error ? whole(v[place - error]) : kAboveAll};
+          place >= error ? whole(v[place - error]) : kSamplingBeyond};
 }
 
 struct NucleusScratch {
@@ -47,7 +44,7 @@ struct NucleusScratch {
 
 std::optional<Drawn> draw_nucleus(const SamplingRow& row, float top_p, float uniform) {
   static thread_local NucleusScratch scratch;
-  if (row.n < kLongRow) return std::nullopt;
+  if (row.n < kSamplingLong) return std::nullopt;
   const Range range = guess_range(row, top_p);
   if (range.low >= range.high) return std::nullopt;
   const int64_t blocks = (row.n + kSamplingBlock - 1) / kSamplingBlock;
@@ -57,12 +54,9 @@ std::optional<Drawn> draw_nucleus(const SamplingRow& row, float top_p, float uni
   int64_t whole = 0;
   const int64_t count = FATHOM_PICK3(sampling_split)(row.x, row.n, row.maximum, row.inverse_temperature, range.low, range.high,
                                                      &whole, sums, v, ids);
-  int64_t above = 0, among = 0;
-  for (int64_t b = 0; b < blocks; ++b) above += sums[b];
   const SamplingTokens candidates{v, ids, count};
   kept_sums(candidates, {}, candidate_sums);
-  for (int64_t b = 0; b * kSamplingBlock < count; ++b) among += candidate_sums[b];
-  const int64_t goal = nucleus_goal(top_p, whole);
+  const int64_t above = total_of(sums, row.n), among = total_of(candidate_sums, count), goal = nucleus_goal(top_p, whole);
   if (above >= goal || above + among < goal) return std::nullopt;
   SamplingBorder border = find_border(candidates, goal - above, false, among).value();
   const int64_t last = border.last < count ? ids[border.last] : border.last;

@@ -25,12 +25,6 @@ struct Scratch {
   std::vector<int64_t> sums, weights;
 };
 
-int64_t total_of(const int64_t* sums, int64_t n) {
-  int64_t total = 0;
-  for (int64_t b = 0; b * kSamplingBlock < n; ++b) total += sums[b];
-  return total;
-}
-
 // Among those with v >= least: v itself is needed in the block of the draw only.
 Drawn draw_plain(const SamplingRow& row, float least, float uniform, Scratch& scratch) {
   const auto weigh = FATHOM_PICK3(sampling_weigh);

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "ops/sampling/sampling_cpu.h"
+
 namespace fathom {
 
 struct SamplingRow {
@@ -16,6 +18,12 @@ struct Drawn {
   int64_t total;  // weight of all that were kept
 };
 
+// The sum of sums [ceil(n / kSamplingBlock)], of the weights of n tokens by blocks.
+inline int64_t total_of(const int64_t* sums, int64_t n) {
+  int64_t total = 0;
+  for (int64_t b = 0; b * kSamplingBlock < n; ++b) total += sums[b];
+  return total;
+}
 // What top p asks of a sum of weights; at least one token.
 inline int64_t nucleus_goal(float top_p, int64_t whole) {
   const auto goal = static_cast<int64_t>(std::ceil(top_p * static_cast<double>(whole)));
