@@ -8,8 +8,8 @@
 // 2i + 1 at the odd one.
 //   bytes     64 bytes a pair of k: in each 16-byte lane L, bytes 0-7 are half 0's words 8L.., bytes 8-15 half 1's
 //   nibbles   64 bytes, 32 words, for 4 k: bits 4j of a word are vector j: (pair 0, half 0), (0, 1), (1, 0), (1, 1)
-//   fifth bits   after a block's nibbles: 64 bytes for 16 k: bit 4q + j of a word goes with vector j of its quad q of 4 k
-//   upper two    after a block's nibbles: 64 bytes for 8 k: bits 2(4q + j) likewise
+//   fifth bits   after a block's nibbles: 64 bytes for 16 k: bit 8p + 2q + h of a word goes with pair p and half h of quad q of 4 k
+//   upper two    after a block's nibbles: 64 bytes for 8 k: the two from bit 8p + 4q + 2h on likewise
 #pragma once
 #include <cstdint>
 
@@ -45,33 +45,35 @@ struct BlockLayout {
   int64_t header;     // bytes of scales at the start of a block
   int64_t code_bits;  // of one code: 8, 4, 5, 6
   bool has_min;       // value = scale x code + min
+  int64_t offset;     // of what is stored above the code. FMAs multiply what is stored: a group's chain begins at
+                      // -offset x (the sum of its row of A)
 };
 constexpr BlockLayout block_layout(WeightFormat format) {
   switch (format) {
     case WeightFormat::kPlain:
       break;
     case WeightFormat::kFp8Block:
-      return {128, 0, kPanel * 4, 8, false};  // 32 floats; the codes are [k][32] bytes
+      return {128, 0, kPanel * 4, 8, false, 0};  // 32 floats; the codes are [k][32] bytes
     case WeightFormat::kInt8Row:
-      return {128, kPanel * 4, 0, 8, false};  // 32 floats a panel
+      return {128, kPanel * 4, 0, 8, false, 0};  // 32 floats a panel
     case WeightFormat::kQ8_0:
-      return {32, 0, 4 * kPanel * 2, 8, false};  // f16 [4][32]
+      return {32, 0, 4 * kPanel * 2, 8, false, 0};  // f16 [4][32]
     case WeightFormat::kQ4_0:
-      return {32, 0, 4 * kPanel * 2, 4, false};
+      return {32, 0, 4 * kPanel * 2, 4, false, 8};
     case WeightFormat::kQ4_1:
-      return {32, 0, 8 * kPanel * 2, 4, true};  // f16 scales [4][32], f16 minima [4][32]
+      return {32, 0, 8 * kPanel * 2, 4, true, 0};  // f16 scales [4][32], f16 minima [4][32]
     case WeightFormat::kQ5_0:
-      return {32, 0, 4 * kPanel * 2, 5, false};
+      return {32, 0, 4 * kPanel * 2, 5, false, 16};
     case WeightFormat::kQ4_K:
-      return {32, 0, 2 * kPanel * 2 + 8 * kPanel, 4, true};  // f16 d [32], f16 dmin [32], u8 scales [4][32], u8 minima [4][32]
+      return {32, 0, 2 * kPanel * 2 + 8 * kPanel, 4, true, 0};  // f16 d [32], f16 dmin [32], u8 scales [4][32], u8 minima [4][32]
     case WeightFormat::kQ6_K:
-      return {16, 0, kPanel * 2 + 8 * kPanel, 6, false};  // f16 d [32], i8 scales [8][32]
+      return {16, 0, kPanel * 2 + 8 * kPanel, 6, false, 32};  // f16 d [32], i8 scales [8][32]
     case WeightFormat::kInt4Group32:
-      return {32, 0, 4 * kPanel * 4, 4, false};  // floats [4][32]: files have them in bf16 or f16, and neither holds the other
+      return {32, 0, 4 * kPanel * 4, 4, false, 8};  // floats [4][32]: files have them in bf16 or f16, and neither holds the other
     case WeightFormat::kInt4Group128:
-      return {128, 0, kPanel * 4, 4, false};  // 32 floats
+      return {128, 0, kPanel * 4, 4, false, 8};  // 32 floats
   }
-  return {0, 0, 0, 0, false};
+  return {0, 0, 0, 0, false, 0};
 }
 constexpr bool is_int4(WeightFormat format) {
   return format == WeightFormat::kInt4Group32 || format == WeightFormat::kInt4Group128;

@@ -1,8 +1,11 @@
 // Packed codes to bf16 pairs or floats, in registers: exact small integers (E4M3: value / 256). For *_cpu.cpp files.
 //
 // A decoder D of a format has
-//   D::pairs(codes, padded, step, f)   f(unit, half, Pairs) for the 8 pairs of k by 2 halves of 16 k: k = 16 step + 2 unit
-//   D::floats(codes, padded, step, f)  f(unit, half, F32 even, F32 odd) likewise
+//   D::pairs(codes, padded, step, f)   f(unit, half, Pairs) for the 8 pairs of k by 2 halves of 16 k: k = 16 step + 2 unit;
+//                                      units of a half in order
+//   D::floats(codes, padded, step, f)  f(unit, half, F32 even, F32 odd) likewise: what costs the fewest instructions, which is
+//     codes of 8 bits   the value times D::kFloatUnit, a power of two
+//     of fewer          what is stored, BlockLayout::offset and all, times 2^code_place(k)
 //   D::scale(head, header, group, half), D::min(header, group, half)   16 columns; head: of the panel, header: of the block
 // `codes` is behind the block's header, `padded` the block's k (a multiple of 32).
 #pragma once
@@ -13,7 +16,16 @@
 
 namespace fathom::FATHOM_RUNG {
 
-// ---- words: 32 16-bit integers in a Pairs
+// ---- 64 bytes, 32 words or 16 integers of 32 bits in a Pairs
+
+#if FATHOM_RUNG_LEVEL >= 1
+// The shuffle of a lane that moves byte kFirst + kDistance i to the top of the i-th 32 bits, with zeros below.
+template <int kFirst, int kDistance>
+FATHOM_INLINE __m128i top_bytes() {
+  constexpr auto at = [](int i) { return (kFirst + kDistance * i) << 24 | 0x808080; };
+  return _mm_setr_epi32(at(0), at(1), at(2), at(3));
+}
+#endif
 
 #if FATHOM_RUNG_LEVEL >= 2
 FATHOM_INLINE Pairs shift_right(Pairs a, int n) { return {_mm512_srli_epi16(a.v, static_cast<unsigned>(n))}; }
@@ -24,6 +36,14 @@ FATHOM_INLINE Pairs mask_words(Pairs a, uint16_t mask) {
 }
 FATHOM_INLINE Pairs or_words(Pairs a, Pairs b) { return {_mm512_or_si512(a.v, b.v)}; }
 FATHOM_INLINE Pairs shift_left(Pairs a, int n) { return {_mm512_slli_epi16(a.v, static_cast<unsigned>(n))}; }
+FATHOM_INLINE F32 int_values(Pairs a) { return {_mm512_cvtepi32_ps(a.v)}; }
+FATHOM_INLINE Pairs mask_ints(Pairs a, uint32_t mask) {
+  return {_mm512_and_si512(a.v, _mm512_set1_epi32(static_cast<int>(mask)))};
+}
+template <int kFirst, int kDistance>
+FATHOM_INLINE Pairs bytes_on_top(Pairs a) {
+  return {_mm512_shuffle_epi8(a.v, _mm512_broadcast_i32x4(top_bytes<kFirst, kDistance>()))};
+}
 // 64 bytes -> the words of both halves, signs extended.
 FATHOM_INLINE void unpack_bytes(const char* p, Pairs& half0, Pairs& half1) {
   const __m512i x = _mm512_loadu_si512(p), sign = _mm512_movm_epi8(_mm512_movepi8_mask(x));
@@ -40,21 +60,17 @@ FATHOM_INLINE F32 load_i8(const char* p) {
 #elif FATHOM_RUNG_LEVEL == 1
 FATHOM_INLINE Pairs shift_right(Pairs a, int n) { return {_mm256_srli_epi16(a.lo, n), _mm256_srli_epi16(a.hi, n)}; }
 FATHOM_INLINE Pairs shift_left(Pairs a, int n) { return {_mm256_slli_epi16(a.lo, n), _mm256_slli_epi16(a.hi, n)}; }
-FATHOM_INLINE __m256 int_even(__m256i a) { return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(a, 16), 16)); }
-FATHOM_INLINE __m256 int_odd(__m256i a) { return _mm256_cvtepi32_ps(_mm256_srai_epi32(a, 16)); }
-FATHOM_INLINE F32 int_even(Pairs a) { return {int_even(a.lo), int_even(a.hi)}; }
-FATHOM_INLINE F32 int_odd(Pairs a) { return {int_odd(a.lo), int_odd(a.hi)}; }
-FATHOM_INLINE Pairs mask_words(Pairs a, uint16_t mask) {
-  const __m256i m = _mm256_set1_epi16(static_cast<int16_t>(mask));
+FATHOM_INLINE Pairs mask_ints(Pairs a, uint32_t mask) {
+  const __m256i m = _mm256_set1_epi32(static_cast<int>(mask));
   return {_mm256_and_si256(a.lo, m), _mm256_and_si256(a.hi, m)};
 }
+FATHOM_INLINE Pairs mask_words(Pairs a, uint16_t mask) { return mask_ints(a, mask * 0x10001u); }
 FATHOM_INLINE Pairs or_words(Pairs a, Pairs b) { return {_mm256_or_si256(a.lo, b.lo), _mm256_or_si256(a.hi, b.hi)}; }
-FATHOM_INLINE void unpack_bytes(const char* p, Pairs& half0, Pairs& half1) {
-  const Pairs x = load_pairs(p);
-  const __m256i zero = _mm256_setzero_si256();
-  const __m256i lo = _mm256_cmpgt_epi8(zero, x.lo), hi = _mm256_cmpgt_epi8(zero, x.hi);
-  half0 = {_mm256_unpacklo_epi8(x.lo, lo), _mm256_unpacklo_epi8(x.hi, hi)};
-  half1 = {_mm256_unpackhi_epi8(x.lo, lo), _mm256_unpackhi_epi8(x.hi, hi)};
+FATHOM_INLINE F32 int_values(Pairs a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+template <int kFirst, int kDistance>
+FATHOM_INLINE Pairs bytes_on_top(Pairs a) {
+  const __m256i pick = _mm256_broadcastsi128_si256(top_bytes<kFirst, kDistance>());
+  return {_mm256_shuffle_epi8(a.lo, pick), _mm256_shuffle_epi8(a.hi, pick)};
 }
 FATHOM_INLINE F32 load_f16(const char* p) {
   const __m128i* q = reinterpret_cast<const __m128i*>(p);
@@ -76,6 +92,17 @@ FATHOM_INLINE Pairs shift_left(Pairs a, int n) { return mask_words({a.v << n}, s
 FATHOM_INLINE F32 int_even(Pairs a) { return {__builtin_convertvector((V16i)(a.v << 16) >> 16, V16f)}; }
 FATHOM_INLINE F32 int_odd(Pairs a) { return {__builtin_convertvector((V16i)a.v >> 16, V16f)}; }
 FATHOM_INLINE Pairs or_words(Pairs a, Pairs b) { return {a.v | b.v}; }
+FATHOM_INLINE F32 int_values(Pairs a) { return {__builtin_convertvector((V16i)a.v, V16f)}; }
+FATHOM_INLINE Pairs mask_ints(Pairs a, uint32_t mask) { return {a.v & mask}; }
+template <int kFirst, int kDistance>
+FATHOM_INLINE Pairs bytes_on_top(Pairs a) {
+  Pairs r;
+  for (int i = 0; i < 16; ++i) {
+    const int byte = i / 4 * 16 + kFirst + kDistance * (i % 4);
+    r.v[i] = a.v[byte / 4] >> (byte % 4 * 8) << 24;
+  }
+  return r;
+}
 FATHOM_INLINE void unpack_bytes(const char* p, Pairs& half0, Pairs& half1) {
   int16_t words[2][32];
   for (int i = 0; i < 64; ++i) words[i / 8 % 2][i / 16 * 8 + i % 8] = static_cast<int8_t>(p[i]);
@@ -121,79 +148,74 @@ template <int kOffset>
 constexpr Bf16Table<kOffset> kBf16Table{};
 #endif
 
-#if FATHOM_RUNG_LEVEL == 1
-// The four bits from `at` on of every 32, minus kOffset. With the exponent of 2^23 above them they are a float already.
-template <int kOffset>
-FATHOM_INLINE __m256 nibble_values(__m256i a, int at) {
-  const __m256i code = _mm256_and_si256(_mm256_srli_epi32(a, at), _mm256_set1_epi32(15));
-  if constexpr (kOffset == 0) return _mm256_cvtepi32_ps(code);
-  return _mm256_sub_ps(_mm256_castsi256_ps(_mm256_or_si256(code, _mm256_set1_epi32(0x4b000000))),
-                       _mm256_set1_ps(0x1p23f + kOffset));
-}
-#endif
+// Where a byte that holds a code stands in its 32 bits: rows of A are divided by as much before (gemm_blocks_cpu.cpp).
+constexpr int code_place(int64_t k) { return k % 2 * 16 + k / 2 % 2 * 8; }
 
 template <int kBits, int kOffset>
 struct SmallCodes {
+  static constexpr float kFloatUnit = 1;
+  static constexpr int kHigh = kBits - 4;               // bits that do not stand with the nibbles
+  static constexpr int kQuads = kHigh ? 4 / kHigh : 1;  // quads that share a vector of them
   static constexpr uint16_t kMask = (1 << kBits) - 1;
-  // The words of vector j (0..3) of quad q (0..3) of a step, as integers; upper bits may be dirt where a table ignores them.
+  // The bits above the nibbles of quad q (0..3) of a step, those that stand from bit `at` on at bit 4, in every word masked.
+  FATHOM_INLINE static Pairs upper(const char* codes, int64_t padded, int64_t step, int q, int at, int mask) {
+    const Pairs x = load_pairs(codes + padded * kPanel / 2 + (step * kHigh + q / kQuads) * 64);
+    at += 2 * kHigh * (q % kQuads);
+    return mask_words(at <= 4 ? shift_left(x, 4 - at) : shift_right(x, at - 4), static_cast<uint16_t>(mask));
+  }
+  // The words of vector j (0..3) of quad q of a step, as integers; upper bits may be dirt where a table ignores them.
   FATHOM_INLINE static Pairs words(const char* codes, int64_t padded, int64_t step, int q, int j, bool clean) {
     const Pairs nibbles = shift_right(load_pairs(codes + (step * 4 + q) * 64), 4 * j);
     if constexpr (kBits == 4) {
       return clean ? mask_words(nibbles, 15) : nibbles;
     } else {
-      const char* high = codes + padded * kPanel / 2;
-      constexpr int kHigh = kBits - 4, kQuads = 4 / kHigh;  // quads that share a vector of upper bits
-      const Pairs upper = load_pairs(high + (step * kHigh + q / kQuads) * 64);
-      const int at = kHigh * (4 * (q % kQuads) + j);
-      const Pairs moved = at <= 4 ? shift_left(upper, 4 - at) : shift_right(upper, at - 4);
-      return or_words(mask_words(nibbles, 15), mask_words(moved, kMask & ~15));
+      return or_words(mask_words(nibbles, 15), upper(codes, padded, step, q, 8 * (j / 2) + kHigh * (j % 2), kMask & ~15));
     }
   }
   template <class F>
   FATHOM_INLINE static void floats(const char* codes, int64_t padded, int64_t step, F f) {
-#if FATHOM_RUNG_LEVEL == 1
-    if constexpr (kBits == 4) {
 #pragma GCC unroll 4
-      for (int q = 0; q < 4; ++q) {
-        const Pairs x = load_pairs(codes + (step * 4 + q) * 64);
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; ++j)
-          f(2 * q + j / 2, j % 2, F32{nibble_values<kOffset>(x.lo, 4 * j), nibble_values<kOffset>(x.hi, 4 * j)},
-            F32{nibble_values<kOffset>(x.lo, 16 + 4 * j), nibble_values<kOffset>(x.hi, 16 + 4 * j)});
+    for (int q = 0; q < 4; ++q) {
+      const Pairs nibbles = load_pairs(codes + (step * 4 + q) * 64);
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        Pairs x = half ? shift_right(nibbles, 4) : nibbles;  // a code a byte; of nibbles, with dirt above
+        if constexpr (kHigh > 0)
+          x = or_words(mask_words(x, 0x0f0f), upper(codes, padded, step, q, kHigh * half, (kMask & ~15) * 0x101));
+#pragma GCC unroll 2
+        for (int pair = 0; pair < 2; ++pair)
+          f(2 * q + pair, half, int_values(mask_ints(x, uint32_t{kMask} << code_place(2 * pair))),
+            int_values(mask_ints(x, uint32_t{kMask} << code_place(2 * pair + 1))));
       }
-      return;
     }
-#endif
-    const F32 offset = set1(static_cast<float>(kOffset));
-#pragma GCC unroll 4
-    for (int q = 0; q < 4; ++q)
-#pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) {
-        const Pairs w = words(codes, padded, step, q, j, true);
-        f(2 * q + j / 2, j % 2, int_even(w) - offset, int_odd(w) - offset);
-      }
   }
+#if FATHOM_RUNG_LEVEL != 1
   template <class F>
   FATHOM_INLINE static void pairs(const char* codes, int64_t padded, int64_t step, F f) {
 #if FATHOM_RUNG_LEVEL >= 2
     const __m512i low = _mm512_loadu_si512(kBf16Table<kOffset>.value);
     // The permute takes 5 bits of an index: for nibbles both halves of the table are the same.
     const __m512i table = kBits == 4 ? _mm512_inserti64x4(low, _mm512_castsi512_si256(low), 1) : low;
+#else
+    const F32 offset = set1(static_cast<float>(kOffset));
+#endif
 #pragma GCC unroll 4
     for (int q = 0; q < 4; ++q)
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
-        const Pairs w = words(codes, padded, step, q, j, false);
+        const Pairs w = words(codes, padded, step, q, j, FATHOM_RUNG_LEVEL == 0);
+#if FATHOM_RUNG_LEVEL >= 2
         if constexpr (kBits == 6)
           f(2 * q + j / 2, j % 2,
             Pairs{_mm512_permutex2var_epi16(table, w.v, _mm512_loadu_si512(kBf16Table<kOffset>.value + 32))});
         else
           f(2 * q + j / 2, j % 2, Pairs{_mm512_permutexvar_epi16(w.v, table)});
-      }
 #else
-    floats(codes, padded, step, [&](int unit, int half, F32 even, F32 odd) { f(unit, half, make_pairs(even, odd)); });
+        f(2 * q + j / 2, j % 2, make_pairs(int_even(w) - offset, int_odd(w) - offset));
 #endif
+      }
   }
+#endif
 };
 
 // ---- int8
@@ -216,20 +238,20 @@ constexpr Bf16Bytes kBf16Bytes{};
 #endif
 
 struct ByteCodes {
+  static constexpr float kFloatUnit = 0x1p24f;
   template <class F>
   FATHOM_INLINE static void floats(const char* codes, int64_t, int64_t step, F f) {
 #pragma GCC unroll 8
     for (int unit = 0; unit < 8; ++unit) {
-      Pairs half0, half1;
-      unpack_bytes(codes + (step * 8 + unit) * 64, half0, half1);
-      f(unit, 0, int_even(half0), int_odd(half0));
-      f(unit, 1, int_even(half1), int_odd(half1));
+      const Pairs x = load_pairs(codes + (step * 8 + unit) * 64);
+      f(unit, 0, int_values(bytes_on_top<0, 2>(x)), int_values(bytes_on_top<1, 2>(x)));
+      f(unit, 1, int_values(bytes_on_top<8, 2>(x)), int_values(bytes_on_top<9, 2>(x)));
     }
   }
+#if FATHOM_RUNG_LEVEL != 1
   template <class F>
-  FATHOM_INLINE static void pairs(const char* codes, int64_t padded, int64_t step, F f) {
+  FATHOM_INLINE static void pairs(const char* codes, int64_t, int64_t step, F f) {
 #if FATHOM_RUNG_LEVEL >= 3
-    (void)padded;
     const __m512i low0 = _mm512_loadu_si512(kBf16Bytes.low), low1 = _mm512_loadu_si512(kBf16Bytes.low + 64);
     const __m512i high0 = _mm512_loadu_si512(kBf16Bytes.high), high1 = _mm512_loadu_si512(kBf16Bytes.high + 64);
     const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
@@ -245,14 +267,22 @@ struct ByteCodes {
       f(unit, 1, Pairs{_mm512_unpackhi_epi8(low, high)});
     }
 #else
-    floats(codes, padded, step, [&](int unit, int half, F32 even, F32 odd) { f(unit, half, make_pairs(even, odd)); });
+#pragma GCC unroll 8
+    for (int unit = 0; unit < 8; ++unit) {
+      Pairs half0, half1;
+      unpack_bytes(codes + (step * 8 + unit) * 64, half0, half1);
+      f(unit, 0, make_pairs(int_even(half0), int_odd(half0)));
+      f(unit, 1, make_pairs(int_even(half1), int_odd(half1)));
+    }
 #endif
   }
+#endif
 };
 
 // ---- E4M3: [k][32] bytes
 
 struct E4m3Codes {
+  static constexpr float kFloatUnit = 1;
   template <class F>
   FATHOM_INLINE static void floats(const char* codes, int64_t, int64_t step, F f) {
     const uint8_t* bytes = reinterpret_cast<const uint8_t*>(codes) + step * 16 * kPanel;

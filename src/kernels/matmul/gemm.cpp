@@ -132,7 +132,7 @@ void run_pass(const GemmPlan& plan, std::span<const GemmProblem> problems, const
       t.a_scales = g.a_scales;
       t.a_sums = g.a_sums;
       const int64_t a_bytes = align(kernels.a_bytes(t.rows, t.super_k, t.a.k_contiguous));
-      const int64_t b_bytes = blocks     ? align(kBlockScratchBytes + t.rows * t.super_k / 32 * 4)
+      const int64_t b_bytes = blocks     ? align(kBlockScratchBytes + t.rows * t.super_k / 16 * 4)
                               : t.packed ? 0
                                          : align(4 * t.super_k * kPanelRow);
       char* scratch = thread_scratch.get(a_bytes + b_bytes + kernels.partial_bytes(t.rows, t.panels, t.k, t.super_k) + 4096);

@@ -20,12 +20,28 @@ constexpr bool kSame = false;
 template <class T>
 constexpr bool kSame<T, T> = true;
 
+// A group's scales, without the unit of its floats.
+template <class Op, class D>
+FATHOM_INLINE F32 group_scale(const char* head, const char* header, int64_t group, int64_t half) {
+  const F32 scale = D::scale(head, header, group, half);
+  if constexpr (kSame<Op, DotPairs> || D::kFloatUnit == 1) return scale;
+  return scale * set1(1 / D::kFloatUnit);
+}
+
+// Whether a chain of the format begins at a sum of A (BlockLayout::offset).
+template <class Op>
+constexpr bool from_sums(const BlockLayout& layout) {
+  return !kSame<Op, DotPairs> && layout.offset != 0;
+}
+template <class Op, class D>
+constexpr bool kFromSums = from_sums<Op>(block_layout(D::kFormat));
+
 // ---- few rows
 
 struct DirectArgs {
   const float* a;  // row r at a + r kRowWords; the next block of 128 k a_block words on
   int64_t a_block;
-  const float* a_sums;  // of the 32 k of a group: [group][a_sums_stride]
+  const float* a_sums;  // sum_groups(): [group][a_sums_stride]
   int64_t a_sums_stride;
   const char *head, *block;  // of the first panel
   int64_t panel_bytes;       // to the next
@@ -55,7 +71,8 @@ void direct(const DirectArgs& x) {
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-        for (int v = 0; v < 2 * P; ++v) acc[r][v] = zero();
+        for (int v = 0; v < 2 * P; ++v)
+          acc[r][v] = kFromSums<Op, D> ? set1(a_sums[group * x.a_sums_stride + r]) : zero();
       const int64_t end = least((group + 1) * kSteps, k / 16);
       for (int64_t step = group * kSteps; step < end; ++step) {
         const float* a = a_block + step * (kSame<Op, DotPairs> ? 8 : 16);
@@ -88,7 +105,7 @@ void direct(const DirectArgs& x) {
 #pragma GCC unroll 4
       for (int v = 0; v < 2 * P; ++v) {
         const char* header = block + v / 2 * x.panel_bytes;
-        const F32 scale = D::scale(x.head + v / 2 * x.panel_bytes, header, group, v % 2);
+        const F32 scale = group_scale<Op, D>(x.head + v / 2 * x.panel_bytes, header, group, v % 2);
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r) sums[r][v] = fma(acc[r][v], scale, sums[r][v]);
         if constexpr (kLayout.has_min) {
@@ -113,9 +130,10 @@ void direct(const DirectArgs& x) {
 // k (a multiple of 32) by 32 columns as floats [k][32] or pairs [k/2][32], and its scales and minima [group][32].
 using WidenBlock = void (*)(const char* head, const char* block, int64_t k, char* codes, float* scales, float* mins);
 
-template <class D, bool kPairs>
+template <class Op, class D>
 void widen(const char* head, const char* block, int64_t k, char* out, float* scales, float* mins) {
   constexpr BlockLayout kLayout = block_layout(D::kFormat);
+  constexpr bool kPairs = kSame<Op, DotPairs>;
   const char* codes = block + kLayout.header;
   for (int64_t step = 0; step < k / 16; ++step) {
     char* at = out + step * 8 * kPanelRow * (kPairs ? 1 : 2);
@@ -130,7 +148,7 @@ void widen(const char* head, const char* block, int64_t k, char* out, float* sca
   const int64_t groups = (k + kLayout.group - 1) / kLayout.group;
   for (int64_t group = 0; group < groups; ++group)
     for (int64_t half = 0; half < 2; ++half) {
-      store(scales + group * kPanel + 16 * half, D::scale(head, block, group, half));
+      store(scales + group * kPanel + 16 * half, group_scale<Op, D>(head, block, group, half));
       if constexpr (kLayout.has_min) store(mins + group * kPanel + 16 * half, D::min(block, group, half));
     }
 }
@@ -143,6 +161,7 @@ struct GroupArgs {
   const float *scales, *mins;  // [group][32] from the micro-tile's first column; mins null where there are none
   const float* a_sums;         // [group][a_sums_stride]
   int64_t a_sums_stride;
+  bool from_sums;  // chains begin there, not at zero
   int64_t groups, units, last_units;  // units of k or pairs of k in a group
   float* sums;                        // [R][V][16]
   bool resume;
@@ -166,6 +185,13 @@ void micro_groups(const GroupArgs& x) {
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) acc[r][v] = zero();
+    const float* a_sums = x.a_sums + group * x.a_sums_stride;
+    if (!kSame<Op, DotPairs> && x.from_sums) {
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) acc[r][v] = set1(a_sums[r]);
+    }
     const int64_t units = group + 1 < x.groups ? x.units : x.last_units;
     for (int64_t u = 0; u < units; ++u, ++a, b += kPanelRow) {
       __builtin_prefetch(a_ahead, 0, 3);
@@ -197,7 +223,6 @@ void micro_groups(const GroupArgs& x) {
       }
     }
     const bool resume = x.resume || group > 0;
-    const float* a_sums = x.a_sums + group * x.a_sums_stride;
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
       const F32 scale = load(x.scales + group * kPanel + v * 16);
@@ -240,8 +265,8 @@ constexpr int direct_panels(int64_t rows) { return rows == 1 ? 2 : 1; }
 
 template <class Op, class D>
 constexpr FormatKernels format_kernels() {
-  FormatKernels k = {widen<D, kSame<Op, DotPairs>>, {}};
-  if constexpr (kDirectRows >= 2) k.direct[1] = direct<Op, D, 1, 2>, k.direct[2] = direct<Op, D, 2, 1>;
+  FormatKernels k = {widen<Op, D>, {}};
+  if constexpr (kDirectRows >= 2) k.direct[1] = direct<Op, D, 1, direct_panels(1)>, k.direct[2] = direct<Op, D, 2, 1>;
   if constexpr (kDirectRows >= 4) k.direct[3] = direct<Op, D, 3, 1>, k.direct[4] = direct<Op, D, 4, 1>;
   return k;
 }
@@ -266,22 +291,39 @@ const char* block_of(const GemmTile& t, const char* panel, int64_t k0) {
   return panel + block_layout(t.weight_format).head + k0 / kBlockK * block_bytes(t.weight_format, kBlockK);
 }
 
-// Sums over the 32 k of each group of the block's rows of A: [group][t.rows]. The sum of the even and the odd k of pairs, or of
-// the two halves of 32 floats, by the lanes' tree.
+// `factor` times the sums over each group of the block's rows of A: [group][t.rows]. Of each 32 k the sums of the even and the
+// odd ones of pairs, or of the two halves of floats; these in order; then the lanes' tree.
 template <bool kPairs>
-void sum_groups(const GemmTile& t, const void* a, int64_t row_words, int64_t ks, int64_t ke, float* sums) {
-  for (int64_t k0 = ks; k0 < ke; k0 += 32, sums += t.rows) {
-    const int64_t block = (k0 - ks) / kBlockK, at = k0 % kBlockK;
+void sum_groups(const GemmTile& t, const void* a, int64_t row_words, int64_t ks, int64_t ke, int64_t group, float factor,
+                float* sums) {
+  for (int64_t k0 = ks; k0 < ke; k0 += group, sums += t.rows) {
+    const int64_t block = (k0 - ks) / kBlockK, at = k0 % kBlockK, k = least(group, ke - k0);
     for (int64_t m = 0; m < t.rows; ++m) {
       const float* row = static_cast<const float*>(a) + (block * t.rows + m) * row_words + (kPairs ? at / 2 : at);
-      if constexpr (kPairs) {
-        const Pairs x = load_pairs(row);
-        sums[m] = reduce_add(even(x) + odd(x));
-      } else {
-        sums[m] = reduce_add(load(row) + load(row + 16));
-      }
+      const auto two = [&](int64_t i) {
+        if constexpr (kPairs) {
+          const Pairs x = load_pairs(row + i / 2);
+          return even(x) + odd(x);
+        } else {
+          return group == 16 ? load(row + i) : load(row + i) + load(row + i + 16);
+        }
+      };
+      F32 lanes = two(0);
+      for (int64_t i = 32; i < k; i += 32) lanes = lanes + two(i);
+      sums[m] = factor * reduce_add(lanes);
     }
   }
+}
+// Divides the block's rows of A by the places of the codes that they meet.
+template <int64_t kRowWords>
+void place_rows(const GemmTile& t, int64_t ks, int64_t ke) {
+  float factors[16];
+  for (int k = 0; k < 16; ++k) factors[k] = 1 / static_cast<float>(1 << code_place(k));
+  const F32 factor = load(factors);
+  float* row = reinterpret_cast<float*>(t.a_scratch);
+  for (int64_t k0 = ks; k0 < ke; k0 += kBlockK)
+    for (int64_t m = 0; m < t.rows; ++m, row += kRowWords)
+      for (int64_t k = 0; k < least(kBlockK, ke - k0); k += 16) store(row + k, load(row + k) * factor);
 }
 
 template <class Op, bool kRound>
@@ -299,7 +341,10 @@ void tile_blocks(const GemmTile& t) {
   for (int64_t ks = 0; ks < k_end; ks += t.super_k) {
     const int64_t ke = least(k_end, ks + t.super_k);
     pack_a<Op, kRound>(t, micros, ks, ke, t.k);
-    if (layout.has_min) sum_groups<kPairs>(t, t.a_scratch, Op::kRowWords, ks, ke, a_sums);
+    if (layout.has_min || from_sums<Op>(layout))
+      sum_groups<kPairs>(t, t.a_scratch, Op::kRowWords, ks, ke, layout.group,
+                         layout.has_min ? 1.f : -static_cast<float>(layout.offset), a_sums);
+    if (!kPairs && layout.code_bits < 8) place_rows<Op::kRowWords>(t, ks, ke);
     int64_t slot = 0;
     for (int64_t panel = 0; panel < t.panels;) {
       const int64_t first_slot = t.super_k >= k_end ? 0 : slot;
@@ -340,8 +385,9 @@ void tile_blocks(const GemmTile& t) {
             x.b = codes + part * 64;
             x.scales = scales + part * 16;
             x.mins = layout.has_min ? mins + part * 16 : nullptr;
-            x.a_sums = a_sums + (k0 - ks) / 32 * t.rows + m;
+            x.a_sums = a_sums + (k0 - ks) / layout.group * t.rows + m;
             x.a_sums_stride = t.rows;
+            x.from_sums = from_sums<Op>(layout);
             x.groups = (k + layout.group - 1) / layout.group;
             x.units = layout.group / Op::kUnitK;
             x.last_units = k / Op::kUnitK - (x.groups - 1) * x.units;
@@ -393,7 +439,7 @@ void gemm_blocks_tiles(const GemmTile& t) {
   for (int64_t ks = 0; ks < k_end; ks += t.super_k) {
     const int64_t ke = least(k_end, ks + t.super_k);
     pack_tile_rows(t, ks, ke);
-    if (layout.has_min) sum_groups<true>(t, a_scratch, kTileStride / 2, ks, ke, a_sums);
+    if (layout.has_min) sum_groups<true>(t, a_scratch, kTileStride / 2, ks, ke, layout.group, 1.f, a_sums);
     for (int64_t p = 0; p < t.panels; ++p) {
       const int64_t column = (t.panel0 + p) * kPanel, columns = least(kPanel, t.n - column);
       const int64_t first_slot = t.super_k >= k_end ? 0 : p * micros;

@@ -24,8 +24,7 @@ uint32_t pair(const MatrixView& v, int64_t lane, int64_t k, int64_t end) {
   return even | odd << 16;
 }
 
-float sum(const GemmProblem& g, int64_t m, int64_t n, GemmOrder order) {
-  float s = 0;
+float sum(const GemmProblem& g, int64_t m, int64_t n, GemmOrder order, float s = 0) {
   if (order == GemmOrder::kF32) {
     for (int64_t k = 0; k < g.k; ++k) s = __builtin_fmaf(element(g.a, m, k), element(g.b, n, k), s);
   } else if (order == GemmOrder::kWiden) {
@@ -124,14 +123,16 @@ BlockRow block_row(const WeightPart& w, int64_t n, int64_t k_end) {
   }
   return row;
 }
-// The sum of 32 operands of A, as the kernels take it: 16 lanes, then their tree.
-float sum_of_group(const float* a, GemmOrder order) {
+// The sum of a group's operands of A, 16 or a multiple of 32, as the kernels take it: 16 lanes, then their tree.
+float sum_of_group(std::span<const float> a, GemmOrder order) {
   const bool pairs = order == GemmOrder::kDot || order == GemmOrder::kTiles;
   float lanes[16];
-  for (int i = 0; i < 16; ++i) {
-    const float x = a[pairs ? 2 * i : i], y = a[pairs ? 2 * i + 1 : i + 16];
-    lanes[i] = order == GemmOrder::kF32 ? x + y : to_float(to_bf16(x)) + to_float(to_bf16(y));
-  }
+  for (size_t k = 0; k < a.size(); k += 32)
+    for (size_t i = 0; i < 16; ++i) {
+      const auto at = [&](size_t j) { return order == GemmOrder::kF32 ? a[k + j] : to_float(to_bf16(a[k + j])); };
+      const float two = a.size() == 16 ? at(i) : pairs ? at(2 * i) + at(2 * i + 1) : at(i) + at(i + 16);
+      lanes[i] = k == 0 ? two : lanes[i] + two;
+    }
   for (int width = 8; width > 0; width /= 2)
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   return lanes[0];
@@ -149,8 +150,11 @@ void gemm_reference(const GemmProblem& g, const GemmOptions& options, GemmOrder 
 
 void gemm_reference_blocks(const GemmProblem& g, const WeightPart& weight, const GemmOptions& options, GemmOrder order) {
   const int64_t group = block_layout(weight.format()).group, padded = padded_k(g.k);
+  const bool fma = order == GemmOrder::kF32 || order == GemmOrder::kWiden;
+  const float offset = fma ? static_cast<float>(block_layout(weight.format()).offset) : 0.f;
   for (int64_t n = 0; n < g.n; ++n) {
-    const BlockRow row = block_row(weight, n, g.k);
+    BlockRow row = block_row(weight, n, g.k);
+    for (float& code : row.codes) code += offset;
     for (int64_t m = 0; m < g.m; ++m) {
       float s = 0;
       for (int64_t k0 = 0; k0 < padded; k0 += group) {
@@ -163,13 +167,15 @@ void gemm_reference_blocks(const GemmProblem& g, const WeightPart& weight, const
         for (int64_t k = from; k < std::min(g.k, half ? from + 32 : end); ++k)
           a[static_cast<size_t>(k - from)] = element(g.a, m, k);
         for (int64_t k = k0; k < std::min(g.k, end); ++k) b[static_cast<size_t>(k - from)] = row.codes[static_cast<size_t>(k)];
+        const std::span<const float> of_group = std::span(a).first(static_cast<size_t>(std::max(std::min<int64_t>(32, group), end - k0)));
         GemmProblem block;
         block.k = half ? 32 : end - k0;
         block.a = {a.data(), 0, nullptr, false, true};
         block.b = {b.data(), 0, nullptr, false, true};
         const size_t index = static_cast<size_t>(k0 / group);
-        s = __builtin_fmaf(sum(block, 0, 0, order), row.scales[index], s);
-        if (!row.mins.empty()) s = __builtin_fmaf(sum_of_group(a.data(), order), row.mins[index], s);
+        const float start = offset ? -offset * sum_of_group(of_group, order) : 0.f;
+        s = __builtin_fmaf(sum(block, 0, 0, order, start), row.scales[index], s);
+        if (!row.mins.empty()) s = __builtin_fmaf(sum_of_group(of_group, order), row.mins[index], s);
       }
       finish(g, options, m, n, s);
     }

@@ -61,7 +61,7 @@ struct GemmKernels {
   int64_t (*a_bytes)(int64_t rows, int64_t super_k, bool k_contiguous);
   int64_t (*partial_bytes)(int64_t rows, int64_t panels, int64_t k, int64_t super_k);
   int super_factor;  // times the k of A that are packed at a time: 4 where an element takes a quarter of a float
-  // `packed` holds blocks of `weight_format`; b_scratch: kBlockScratchBytes, and 4 bytes for every row and 32 k of super_k.
+  // `packed` holds blocks of `weight_format`; b_scratch: kBlockScratchBytes, and 4 bytes for every row and 16 k of super_k.
   void (*tile_blocks)(const GemmTile&);
 };
 // Packs panel columns [32 panel, min(n, 32 panel + 32)) for k in [k0, k0 + kc), padding included when it ends at k.

@@ -153,8 +153,7 @@ void lay_upper(const Codes& codes, int64_t padded, uint8_t* out) {
         std::memcpy(&a, codes[column] + k + 4 * q, 4);
         std::memcpy(&b, codes[column + 16] + k + 4 * q, 4);
         const uint32_t x = (a >> 4 & 0x0f0f0f0f) | (b >> 4 & 0x0f0f0f0f) << kHigh;  // a byte a k, 2 kHigh bits
-        const uint32_t even = (x & 0xff) | (x >> 16 & 0xff) << (2 * kHigh), odd = (x >> 8 & 0xff) | (x >> 24) << (2 * kHigh);
-        word |= even << (4 * kHigh * q) | odd << (16 + 4 * kHigh * q);
+        word |= ((x & 0xff0000ff) | (x >> 8 & 0xff00) | (x & 0xff00) << 8) << (2 * kHigh * q);  // 0 2 1 3
       }
       std::memcpy(out + k / (4 * kQuads) * 64 + column * 4, &word, 4);
     }
