@@ -46,9 +46,10 @@ void add_cache_type_option(CommandLine& command, std::string& type) {
 
 void add_activations_option(CommandLine& command, std::string& activations) {
   command
-      .add_option("--activations", activations,
-                  "what linear layers multiply with: 16bit (as --dtype), or int8, rounded a token at a time: faster prefill, a "
-                  "little less exact; for weights in int8, q8_0, q4_0 or q4_1; head and router stay as they are")
+      .add_option(
+          "--activations", activations,
+          "what linear layers multiply with: 16bit (as --dtype), or int8, rounded a token at a time: faster prefill, a "
+          "little less exact; for weights in int8 or GGUF's types that are computed on; head and router stay as they are")
       .one_of({"16bit", "int8"})
       .show_default();
 }

@@ -123,8 +123,8 @@ TEST(DecoderFormats, StrictWithInt8Activations) {
                                   {"v2lite", MlaFormula::kExpanded},
                                   {"qwen2", MlaFormula::kExpanded}})
     for (const Compute compute : {Compute::kF32, Compute::kBF16})
-      for (const WeightFormat format :
-           {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1}) {
+      for (const WeightFormat format : {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
+                                        WeightFormat::kQ5_0, WeightFormat::kQ4_K, WeightFormat::kQ6_K}) {
         Numerics numerics = {compute, mla, format};
         const auto ids = tiny_tokens(70, 5);
         const auto logits_of = [&](Decoder& model, int64_t n) {
@@ -154,7 +154,7 @@ TEST(DecoderFormats, StrictWithInt8Activations) {
 }
 
 TEST(DecoderFormats, Int8ActivationsWantTheirFormats) {
-  for (const WeightFormat format : {WeightFormat::kPlain, WeightFormat::kQ6_K}) {
+  for (const WeightFormat format : {WeightFormat::kPlain, WeightFormat::kInt4Group32}) {
     Decoder model = wide_model("qwen2", {Compute::kBF16, MlaFormula::kExpanded, format, KvType::kPlain, Activations::kInt8});
     try {
       model.prepack();

@@ -1,6 +1,6 @@
 // Unsigned bytes times signed bytes, exactly: 16 lanes of 32-bit sums, each over 4 k (VPDPBUSD, which does not saturate). Rungs
-// without it widen to 16 bits first (VPMADDWD: the 8-bit VPMADDUBSW saturates over whole bytes). The sums are integers: the
-// same on every rung. Included only by *_cpu.cpp files.
+// without it widen to 16 bits first (VPMADDWD: the 8-bit VPMADDUBSW saturates over whole bytes, but not over fewer bits). The
+// sums are integers: the same on every rung. Included only by *_cpu.cpp files.
 #pragma once
 #include "backend/cpu/simd_int.h"
 
@@ -31,6 +31,12 @@ FATHOM_INLINE Bytes load_bytes(const void* p) { return {_mm512_loadu_si512(p)}; 
 FATHOM_INLINE void store_bytes(void* p, Bytes a) { _mm512_storeu_si512(p, a.v); }
 FATHOM_INLINE Bytes low_nibbles(Bytes a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
 FATHOM_INLINE Bytes high_nibbles(Bytes a) { return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(15))}; }
+// The bits from `from` on of every byte at 4, those of `mask`, joined to a.
+FATHOM_INLINE Bytes join_upper(Bytes a, Bytes upper, int from, uint8_t mask) {
+  const __m512i moved = from <= 4 ? _mm512_slli_epi16(upper.v, static_cast<unsigned>(4 - from))
+                                  : _mm512_srli_epi16(upper.v, static_cast<unsigned>(from - 4));
+  return {_mm512_or_si512(a.v, _mm512_and_si512(moved, _mm512_set1_epi8(static_cast<char>(mask))))};
+}
 #ifdef FATHOM_VNNI
 struct Columns {  // Bytes in the form that is multiplied
   __m512i v;
@@ -78,6 +84,13 @@ FATHOM_INLINE Bytes low_nibbles(Bytes a) {
   return {_mm256_and_si256(a.lo, mask), _mm256_and_si256(a.hi, mask)};
 }
 FATHOM_INLINE Bytes high_nibbles(Bytes a) { return low_nibbles({_mm256_srli_epi16(a.lo, 4), _mm256_srli_epi16(a.hi, 4)}); }
+FATHOM_INLINE Bytes join_upper(Bytes a, Bytes upper, int from, uint8_t mask) {
+  const __m256i bits = _mm256_set1_epi8(static_cast<char>(mask));
+  const auto moved = [&](__m256i x) {
+    return _mm256_and_si256(from <= 4 ? _mm256_slli_epi16(x, 4 - from) : _mm256_srli_epi16(x, from - 4), bits);
+  };
+  return {_mm256_or_si256(a.lo, moved(upper.lo)), _mm256_or_si256(a.hi, moved(upper.hi))};
+}
 struct Columns {
   __m256i even[2], odd[2];
 };
@@ -98,6 +111,16 @@ FATHOM_INLINE I32 dot4(I32 sum, const Columns& b, Quad a) {
   sum.hi = _mm256_add_epi32(_mm256_add_epi32(sum.hi, _mm256_madd_epi16(b.even[1], a.even)), _mm256_madd_epi16(b.odd[1], a.odd));
   return sum;
 }
+// The same for codes of few bits: in words, two to a lane, as long as they fit; then both into the lane's sum.
+FATHOM_INLINE I32 dot4_words(I32 words, Bytes b, int32_t a) {
+  const __m256i row = _mm256_set1_epi32(a);
+  return {_mm256_add_epi16(words.lo, _mm256_maddubs_epi16(b.lo, row)),
+          _mm256_add_epi16(words.hi, _mm256_maddubs_epi16(b.hi, row))};
+}
+FATHOM_INLINE I32 sum_words(I32 sum, I32 words) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  return sum + I32{_mm256_madd_epi16(words.lo, ones), _mm256_madd_epi16(words.hi, ones)};
+}
 
 #else
 
@@ -115,6 +138,9 @@ FATHOM_INLINE Bytes load_bytes(const void* p) {
 FATHOM_INLINE void store_bytes(void* p, Bytes a) { std::memcpy(p, &a, sizeof a); }
 FATHOM_INLINE Bytes low_nibbles(Bytes a) { return {a.v & 0x0f0f0f0fu}; }
 FATHOM_INLINE Bytes high_nibbles(Bytes a) { return {(a.v >> 4) & 0x0f0f0f0fu}; }
+FATHOM_INLINE Bytes join_upper(Bytes a, Bytes upper, int from, uint8_t mask) {
+  return {a.v | ((from <= 4 ? upper.v << (4 - from) : upper.v >> (from - 4)) & (mask * 0x01010101u))};
+}
 using Columns = Bytes;
 FATHOM_INLINE Columns columns(Bytes a) { return a; }
 struct Quad {

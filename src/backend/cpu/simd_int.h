@@ -12,7 +12,9 @@ struct I32 {
 FATHOM_INLINE I32 set1_i32(int32_t x) { return {_mm512_set1_epi32(x)}; }
 FATHOM_INLINE I32 load_i32(const void* p) { return {_mm512_loadu_si512(p)}; }
 FATHOM_INLINE void store_i32(void* p, I32 a) { _mm512_storeu_si512(p, a.v); }
+FATHOM_INLINE I32 load_i8_i32(const void* p) { return {_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))}; }
 FATHOM_INLINE I32 operator+(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+FATHOM_INLINE I32 operator*(I32 a, I32 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
 FATHOM_INLINE I32 truncate(F32 a) { return {_mm512_cvttps_epi32(a.v)}; }  // |a| < 2^31
 FATHOM_INLINE F32 to_f32(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 // sum + (a >= b ? x : 0)
@@ -36,7 +38,12 @@ FATHOM_INLINE void store_i32(void* p, I32 a) {
   _mm256_storeu_si256(q, a.lo);
   _mm256_storeu_si256(q + 1, a.hi);
 }
+FATHOM_INLINE I32 load_i8_i32(const void* p) {
+  const __m128i x = _mm_loadu_si128(static_cast<const __m128i*>(p));
+  return {_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128(x, 8))};
+}
 FATHOM_INLINE I32 operator+(I32 a, I32 b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
+FATHOM_INLINE I32 operator*(I32 a, I32 b) { return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)}; }
 FATHOM_INLINE I32 truncate(F32 a) { return {_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi)}; }
 FATHOM_INLINE F32 to_f32(I32 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 FATHOM_INLINE I32 add_at_least(I32 sum, F32 a, F32 b, I32 x) {
@@ -61,7 +68,15 @@ FATHOM_INLINE I32 load_i32(const void* p) {
   return r;
 }
 FATHOM_INLINE void store_i32(void* p, I32 a) { std::memcpy(p, &a, sizeof a); }
+FATHOM_INLINE I32 load_i8_i32(const void* p) {
+  int8_t bytes[16];
+  std::memcpy(bytes, p, sizeof bytes);
+  I32 r;
+  for (int i = 0; i < 16; ++i) r.v[i] = bytes[i];
+  return r;
+}
 FATHOM_INLINE I32 operator+(I32 a, I32 b) { return {a.v + b.v}; }
+FATHOM_INLINE I32 operator*(I32 a, I32 b) { return {a.v * b.v}; }
 FATHOM_INLINE I32 truncate(F32 a) { return {__builtin_convertvector(a.v, V16i)}; }
 FATHOM_INLINE F32 to_f32(I32 a) { return {__builtin_convertvector(a.v, V16f)}; }
 FATHOM_INLINE I32 add_at_least(I32 sum, F32 a, F32 b, I32 x) { return {sum.v + ((a.v >= b.v) & x.v)}; }

@@ -8,8 +8,8 @@
 // 2i + 1 at the odd one.
 //   bytes     64 bytes a pair of k: in each 16-byte lane L, bytes 0-7 are half 0's words 8L.., bytes 8-15 half 1's
 //   nibbles   64 bytes, 32 words, for 4 k: bits 4j of a word are vector j: (pair 0, half 0), (0, 1), (1, 0), (1, 1)
-//   fifth bits   after a block's nibbles: 64 bytes for 16 k: bit 8p + 2q + h of a word goes with pair p and half h of quad q of 4 k
-//   upper two    after a block's nibbles: 64 bytes for 8 k: the two from bit 8p + 4q + 2h on likewise
+//   fifth bits   after a block's nibbles: 64 bytes for 16 k: bit 8p + 2q + h of a word goes with pair p, half h of its quad q
+//   upper two    after a block's nibbles: 64 bytes for 8 k: bits 8p + 4q + 2h and the next likewise
 #pragma once
 #include <cstdint>
 
@@ -45,8 +45,9 @@ struct BlockLayout {
   int64_t header;     // bytes of scales at the start of a block
   int64_t code_bits;  // of one code: 8, 4, 5, 6
   bool has_min;       // value = scale x code + min
-  int64_t offset;     // of what is stored above the code. FMAs multiply what is stored: a group's chain begins at
-                      // -offset x (the sum of its row of A)
+  // What is stored is this much above the code. FMAs multiply what is stored: a group's chain begins at -offset x (the sum of
+  // its row of A).
+  int64_t offset;
 };
 constexpr BlockLayout block_layout(WeightFormat format) {
   switch (format) {
@@ -65,11 +66,13 @@ constexpr BlockLayout block_layout(WeightFormat format) {
     case WeightFormat::kQ5_0:
       return {32, 0, 4 * kPanel * 2, 5, false, 16};
     case WeightFormat::kQ4_K:
-      return {32, 0, 2 * kPanel * 2 + 8 * kPanel, 4, true, 0};  // f16 d [32], f16 dmin [32], u8 scales [4][32], u8 minima [4][32]
+      // f16 d [32], f16 dmin [32], u8 scales [4][32], u8 minima [4][32]
+      return {32, 0, 2 * kPanel * 2 + 8 * kPanel, 4, true, 0};
     case WeightFormat::kQ6_K:
       return {16, 0, kPanel * 2 + 8 * kPanel, 6, false, 32};  // f16 d [32], i8 scales [8][32]
     case WeightFormat::kInt4Group32:
-      return {32, 0, 4 * kPanel * 4, 4, false, 8};  // floats [4][32]: files have them in bf16 or f16, and neither holds the other
+      // floats [4][32]: files have them in bf16 or f16, and neither holds the other
+      return {32, 0, 4 * kPanel * 4, 4, false, 8};
     case WeightFormat::kInt4Group128:
       return {128, 0, kPanel * 4, 4, false, 8};  // 32 floats
   }
@@ -97,29 +100,38 @@ enum class Activations : uint8_t {
   k16Bit,  // f32 or bf16, as the GEMM computes
   kInt8,   // rows of int8 with a scale each (int8_rows.h)
 };
-// A weight for int8 rows is packed otherwise. A panel holds the scale of each column, where there is one, and then its groups;
-// a group is a header of f16 scales [32] (and minima [32]) and its codes, unsigned: 2^offset_bits was added where that is not
-// 0.
+// A weight for int8 rows is packed otherwise. A panel holds the scale of each column, where there is one; then, of K types, for
+// every 256 k their factors, f16 d [32] (and dmin [32]); then its groups. A group is a header and its codes, unsigned:
+// 2^offset_bits was added where that is not 0. The header: f16 scales [32] (and minima [32]); of Q4_K u8 scales [32] and minima
+// [32]; of Q6_K the i8 scales of both its halves [2][32].
 //   bytes     [k / 4][32 columns][4]: a vector is 4 k of 16 columns
-//   nibbles   [k / 8][32 columns][4]: k to k + 3 in the lower nibbles, k + 4 to k + 7 in the upper ones
+//   nibbles   [k / 8][32 columns][4]: k to k + 3 in the lower nibbles, k + 4 to k + 7 in the upper ones. 16 columns of 4 k in
+//             this order are vector 0, 1, 2 (upper nibbles), 3 …
+//   fifth bits, upper two   behind a group's nibbles: 64 bytes for 8 or 4 of these vectors, from the lowest bits up
 struct Int8Layout {
   int64_t group;  // k that share a scale, or whose multiples k is padded to; 0: there is no kernel for the format
-  int64_t head, header, code_bits;
+  int64_t head, factors, header, code_bits;  // bytes; `factors`: for 256 k
   int offset_bits;
   bool has_min;
 };
 constexpr Int8Layout int8_layout(WeightFormat format) {
   switch (format) {
     case WeightFormat::kInt8Row:
-      return {64, kPanel * 4, 0, 8, 7, false};
+      return {64, kPanel * 4, 0, 0, 8, 7, false};
     case WeightFormat::kQ8_0:
-      return {32, 0, kPanel * 2, 8, 7, false};
+      return {32, 0, 0, kPanel * 2, 8, 7, false};
     case WeightFormat::kQ4_0:
-      return {32, 0, kPanel * 2, 4, 3, false};
+      return {32, 0, 0, kPanel * 2, 4, 3, false};
     case WeightFormat::kQ4_1:
-      return {32, 0, kPanel * 4, 4, 0, true};
+      return {32, 0, 0, kPanel * 4, 4, 0, true};
+    case WeightFormat::kQ5_0:
+      return {32, 0, 0, kPanel * 2, 5, 4, false};
+    case WeightFormat::kQ4_K:
+      return {32, 0, kPanel * 4, kPanel * 2, 4, 0, true};
+    case WeightFormat::kQ6_K:
+      return {32, 0, kPanel * 2, kPanel * 2, 6, 5, false};
     default:
-      return {0, 0, 0, 0, 0, false};
+      return {0, 0, 0, 0, 0, 0, false};
   }
 }
 constexpr bool takes_int8(WeightFormat format) { return int8_layout(format).group > 0; }
@@ -127,9 +139,12 @@ constexpr int64_t int8_group_bytes(WeightFormat format) {
   const Int8Layout layout = int8_layout(format);
   return layout.header + layout.group * kPanel * layout.code_bits / 8;
 }
+constexpr int64_t int8_head_bytes(WeightFormat format, int64_t k) {  // of a panel, before its groups
+  return int8_layout(format).head + (k + 255) / 256 * int8_layout(format).factors;
+}
 constexpr int64_t int8_panel_bytes(WeightFormat format, int64_t k) {
-  const Int8Layout layout = int8_layout(format);
-  return layout.head + (k + layout.group - 1) / layout.group * int8_group_bytes(format);
+  const int64_t group = int8_layout(format).group;
+  return int8_head_bytes(format, k) + (k + group - 1) / group * int8_group_bytes(format);
 }
 
 // E4M3 bytes are widened to value / 256 (a half-precision pattern, exact); the packed scale carries the 256.

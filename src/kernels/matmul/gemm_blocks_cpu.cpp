@@ -71,8 +71,7 @@ void direct(const DirectArgs& x) {
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-        for (int v = 0; v < 2 * P; ++v)
-          acc[r][v] = kFromSums<Op, D> ? set1(a_sums[group * x.a_sums_stride + r]) : zero();
+        for (int v = 0; v < 2 * P; ++v) acc[r][v] = kFromSums<Op, D> ? set1(a_sums[group * x.a_sums_stride + r]) : zero();
       const int64_t end = least((group + 1) * kSteps, k / 16);
       for (int64_t step = group * kSteps; step < end; ++step) {
         const float* a = a_block + step * (kSame<Op, DotPairs> ? 8 : 16);
@@ -161,7 +160,7 @@ struct GroupArgs {
   const float *scales, *mins;  // [group][32] from the micro-tile's first column; mins null where there are none
   const float* a_sums;         // [group][a_sums_stride]
   int64_t a_sums_stride;
-  bool from_sums;  // chains begin there, not at zero
+  bool from_sums;                     // chains begin there, not at zero
   int64_t groups, units, last_units;  // units of k or pairs of k in a group
   float* sums;                        // [R][V][16]
   bool resume;

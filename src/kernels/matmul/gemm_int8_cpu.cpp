@@ -42,21 +42,21 @@ const char* group_bytes(const char* codes, char* out) {
   for (int64_t step = 0; step < F::kSteps; ++step)
     for (int quad = 0; quad < F::kQuads; ++quad)
       for (int half = 0; half < 2; ++half)
-        store_bytes(out + (step * F::kQuads + quad) * kPanelRow + half * 64,
-                    F::codes(codes + step * kPanelRow + half * 64, quad));
+        store_bytes(out + (step * F::kQuads + quad) * kPanelRow + half * 64, F::codes(codes, step, quad, half));
   return out;
 }
 
 // Sums of 32 rows by a panel: a group's chain of integers goes scaled into them.
 template <class F>
-void add_group(const float* chain, const char* a, int64_t sum_at, const char* header, int64_t rows, bool resume, float* sums) {
+void add_group(const float* chain, const char* a, int64_t sum_at, const char* factors, const char* header, int64_t rows,
+               bool resume, float* sums) {
   for (int64_t half = 0; half < 2; ++half) {
-    const F32 scale = load_f16(header + 32 * half);
+    const F32 scale = F::scale(factors, header, half);
     for (int64_t r = 0; r < rows; ++r) {
       const int32_t a_sum = load_word(a + r * kInt8ChunkBytes + sum_at);
       float* sum = sums + r * kPanel + 16 * half;
       F32 x = fma(to_f32(load_i32(chain + r * kPanel + 16 * half) + F::start(a_sum)), scale, resume ? load(sum) : zero());
-      if constexpr (F::kLayout.has_min) x = fma(set1(static_cast<float>(a_sum)), load_f16(header + kPanel * 2 + 32 * half), x);
+      if constexpr (F::kLayout.has_min) x = fma(set1(static_cast<float>(a_sum)), F::min(factors, header, half), x);
       store(sum, x);
     }
   }
@@ -82,7 +82,8 @@ void tiles_int8(const GemmTile& t) {
       float* slots = t.partial + (super_k >= k_end ? 0 : panel * micros * kRows * kPanel);
       for (int64_t k0 = ks; k0 < ke; k0 += kInt8ChunkK) {
         const int64_t k1 = least(ke, k0 + kInt8ChunkK), groups = (k1 - k0) / kGroup;
-        const char* group = head + F::kLayout.head + k0 / kGroup * kGroupBytes;
+        const char* group = head + int8_head_bytes(F::kFormat, t.k) + k0 / kGroup * kGroupBytes;
+        const char* factors = head + F::kLayout.head;
         const char* bytes[kInt8ChunkK / kGroup];
         for (int64_t g = 0; g < groups; ++g)
           bytes[g] = group_bytes<F>(group + g * kGroupBytes + F::kLayout.header, t.b_scratch + g * kGroup * kPanel);
@@ -103,7 +104,8 @@ void tiles_int8(const GemmTile& t) {
               zero_square(tiles, rows);
               multiply_int8(tiles, a + g * kGroup, bytes[g], rows);
               store_square(tiles, rows, chain);
-              add_group<F>(chain, a, kInt8ChunkK + g * 4, group + g * kGroupBytes, rows, k0 > 0 || g > 0, sums);
+              add_group<F>(chain, a, kInt8ChunkK + g * 4, factors + (k0 + g * kGroup) / 256 * F::kLayout.factors,
+                           group + g * kGroupBytes, rows, k0 > 0 || g > 0, sums);
             }
           }
           if (k1 < k_end) continue;
@@ -124,10 +126,19 @@ void tiles_int8(const GemmTile& t) {
 
 void gemm_int8_tiles(const GemmTile& t) {
 #if FATHOM_RUNG_LEVEL == 4
-  // Few rows would leave most of a tile empty: the vectors give the same sums.
-  if (t.rows <= kStreamRows) return avx512bf16::gemm_int8_kernels()->tile_blocks(t);
+  const auto vectors = avx512bf16::gemm_int8_kernels()->tile_blocks;
+#else
+  const auto vectors = gemm_int8;
 #endif
-  with_int8_format(t.weight_format, [&](auto format) { tiles_int8<decltype(format)>(t); });
+  with_int8_format(t.weight_format, [&](auto format) {
+    using F = decltype(format);
+    // Vectors give the same sums: a step of a tile would have to be cut in two for halves, and few rows leave most of a tile
+    // empty.
+    if constexpr (F::kHalves)
+      vectors(t);
+    else
+      FATHOM_RUNG_LEVEL == 4 && t.rows <= kStreamRows ? vectors(t) : tiles_int8<F>(t);
+  });
 }
 #endif
 

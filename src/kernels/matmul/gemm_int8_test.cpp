@@ -15,7 +15,8 @@ namespace {
 
 class GemmInt8 : public GemmTest {};
 
-constexpr WeightFormat kInt8Formats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1};
+constexpr WeightFormat kInt8Formats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
+                                         WeightFormat::kQ5_0,    WeightFormat::kQ4_K, WeightFormat::kQ6_K};
 
 struct Int8Engine {
   Isa isa;
@@ -44,7 +45,7 @@ Int8Rows random_int8_rows(Rng& rng, int64_t m, int64_t k, bool extreme = false) 
   for (int64_t r = 0; r < m; ++r) {
     int8_t* codes = reinterpret_cast<int8_t*>(q.codes.raw()) + r * q.codes.row_stride();
     for (int64_t k0 = 0; k0 < k; k0 += 32) {
-      int32_t sum = 0;
+      int32_t sum = 0, half = 0;
       for (int64_t i = k0; i < std::min(k, k0 + 32); ++i) {
         const int code = extreme ? (rng.next_below(8) && k0 % 128 ? 127
                                     : k0 % 256                    ? -127
@@ -52,8 +53,10 @@ Int8Rows random_int8_rows(Rng& rng, int64_t m, int64_t k, bool extreme = false) 
                                  : static_cast<int>(rng.next_below(255)) - 127;
         codes[int8_code_at(i)] = static_cast<int8_t>(code);
         sum += code;
+        if (i < k0 + 16) half += code;
       }
       std::memcpy(codes + int8_sum_at(k0 / 32), &sum, 4);
+      std::memcpy(codes + int8_half_sum_at(k0 / 32), &half, 4);
       q.sums.data<int32_t>()[r] += sum;
     }
     q.scales.data<float>()[r] = std::fabs(rng.next_normal()) * 0.01f;
@@ -125,10 +128,17 @@ TEST_F(GemmInt8, ExtremesAreExact) {
         WeightPart w = random_part(format, n, k, rng.next_u64());
         if (w.values.dtype() == DType::kI8)
           for (int64_t i = 0; i < n * k; ++i) reinterpret_cast<int8_t*>(w.values.raw())[i] = i % 9 ? -128 : 127;
-        if (format == WeightFormat::kQ4_0 || format == WeightFormat::kQ4_1) {  // every second block of the largest codes alone
-          const GgmlTypeInfo& info = ggml_type_info(w.type);
-          for (int64_t i = 0; i < w.values.bytes(); i += 2 * info.bytes)
-            std::memset(w.values.raw() + i + info.bytes - 16, 0xff, 16);
+        // Every second block of the largest codes alone: all bytes behind its scales, or before them; Q6_K's with the largest
+        // scale.
+        const GgmlTypeInfo& info = ggml_type_info(w.type);
+        const int64_t from = format == WeightFormat::kQ6_K   ? 0
+                             : format == WeightFormat::kQ4_K ? 16
+                                                             : info.bytes - info.block / 2;
+        for (int64_t i = 0; w.values.dtype() == DType::kU8 && i < w.values.bytes(); i += 2 * info.bytes) {
+          std::memset(w.values.raw() + i + from, 0xff, static_cast<size_t>(info.block / 2));
+          if (format == WeightFormat::kQ5_0) std::memset(w.values.raw() + i + 2, 0xff, 4);
+          if (format == WeightFormat::kQ6_K) std::memset(w.values.raw() + i + 128, 0xff, 64);
+          if (format == WeightFormat::kQ6_K) std::memset(w.values.raw() + i + 192, 0x80, 16);
         }
         const Int8Rows x = random_int8_rows(rng, m, k, true);
         Tensor got = Tensor::empty({m, n}, DType::kF32), want = got.clone();
@@ -146,7 +156,7 @@ TEST_F(GemmInt8, ExtremesAreExact) {
 TEST_F(GemmInt8, OneRowHasTheBitsOfManyOnEveryRung) {
   Rng rng(23, RngStream::kTest);
   for (const WeightFormat format : kInt8Formats) {
-    const int64_t m = 257, n = 72, k = 1120;
+    const int64_t m = 257, n = 72, k = k_multiple(format) == 256 ? 1280 : 1120;
     const WeightPart w = random_part(format, n, k, rng.next_u64());
     const Int8Rows x = random_int8_rows(rng, m, k);
     Tensor first;  // of the first engine: integers are the same on all of them

@@ -29,6 +29,7 @@ struct Int8Args {
   int64_t a_chunk;
   const int32_t* a_sums;  // of the R rows, all k
   const char* b;          // the first group
+  const char* factors;    // of the first 256 k
   int64_t b_panel;        // to the next panel
   int64_t k;              // a multiple of the group
   void* sums;             // [R][2 P][16]: int32 where the scale is a column's, else float
@@ -43,12 +44,38 @@ struct Int8Format {
   static constexpr WeightFormat kFormat = kOf;
   static constexpr Int8Layout kLayout = int8_layout(kOf);
   static constexpr bool kColumnScale = kLayout.head > 0;
-  static constexpr int kRows = kColumnScale ? kColumnRows : kGroupRows;
-  static constexpr int kQuads = kLayout.code_bits == 4 ? 2 : 1;  // quads of k in 128 bytes of codes
+  static constexpr bool kHalves = kOf == WeightFormat::kQ6_K;  // of a group have integer scales of their own
+  static constexpr int kHalfRows = kGroupRows / 2 > kStreamRows ? kGroupRows / 2 : kStreamRows;
+  static constexpr int kRows = kColumnScale ? kColumnRows : kHalves ? kHalfRows : kGroupRows;
+  static_assert(kRows >= kStreamRows);                          // a stream's rows are one micro-tile
+  static constexpr int kQuads = kLayout.code_bits < 8 ? 2 : 1;  // quads of k in 128 bytes of codes
   static constexpr int64_t kSteps = kLayout.group / (4 * kQuads);
-  FATHOM_INLINE static Bytes codes(const char* p, int quad) {
-    if constexpr (kQuads == 1) return load_bytes(p);
-    return quad == 0 ? low_nibbles(load_bytes(p)) : high_nibbles(load_bytes(p));
+  // Without VPDPBUSD, codes of 4, 5 and 6 bits sum in words over 32, 16 and 8 k: 2 x 15 x 127 x 8 fits, and so on.
+  static constexpr int64_t kWordSteps = FATHOM_RUNG_LEVEL == 1 && kQuads == 2 ? 4 >> (kLayout.code_bits - 4) : 0;
+  // 4 k of 16 columns from a group's codes.
+  FATHOM_INLINE static Bytes codes(const char* group, int64_t step, int quad, int half) {
+    const Bytes x = load_bytes(group + step * kPanelRow + half * 64);
+    if constexpr (kQuads == 1) return x;
+    const Bytes nibbles = quad == 0 ? low_nibbles(x) : high_nibbles(x);
+    if constexpr (kLayout.code_bits == 4) {
+      return nibbles;
+    } else {
+      constexpr int kHigh = kLayout.code_bits - 4, kTogether = 8 / kHigh;
+      const int vector = static_cast<int>(step) * 4 + quad * 2 + half;
+      return join_upper(nibbles, load_bytes(group + kLayout.group * kPanel / 2 + vector / kTogether * 64),
+                        vector % kTogether * kHigh, static_cast<uint8_t>((1 << kLayout.code_bits) - 16));
+    }
+  }
+  // Of a group, 16 columns.
+  FATHOM_INLINE static F32 scale(const char* factors, const char* header, int64_t half) {
+    if constexpr (kOf == WeightFormat::kQ6_K) return load_f16(factors + 32 * half);
+    if constexpr (kOf == WeightFormat::kQ4_K) return load_f16(factors + 32 * half) * load_u8(header + 16 * half);
+    return load_f16(header + 32 * half);
+  }
+  FATHOM_INLINE static F32 min(const char* factors, const char* header, int64_t half) {
+    if constexpr (kOf == WeightFormat::kQ4_K)
+      return zero() - load_f16(factors + kPanel * 2 + 32 * half) * load_u8(header + kPanel + 16 * half);
+    return load_f16(header + kPanel * 2 + 32 * half);
   }
   // The offset's share of a sum of a's codes, to be taken off.
   FATHOM_INLINE static I32 start(int32_t a_sum) {
@@ -57,22 +84,53 @@ struct Int8Format {
   }
 };
 
+// Steps [first, last) of a group's codes at b.
 template <class F, int R, int V>
-FATHOM_INLINE void multiply_group(const char* a, const char* b, int64_t b_panel, I32 (&acc)[R][V], const char*& b_ahead,
-                                  int64_t b_step, bool stream) {
-  for (int64_t step = 0; step < F::kSteps; ++step) {
+FATHOM_INLINE void multiply_group(const char* a, const char* b, int64_t b_panel, int64_t first, int64_t last, I32 (&acc)[R][V],
+                                  const char*& b_ahead, int64_t b_step, bool stream) {
+  a += first * 4 * F::kQuads;
+  I32 words[R][V];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) words[r][v] = set1_i32(0);
+#pragma GCC unroll 4
+  for (int64_t step = first; step < last; ++step) {
     if (stream) {
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) prefetch(b + v / 2 * b_panel + v % 2 * 64 + kInt8Ahead);
+      for (int v = 0; v < V; ++v) prefetch(b + step * kPanelRow + v / 2 * b_panel + v % 2 * 64 + kInt8Ahead);
     } else {
       prefetch(b_ahead);
       b_ahead += b_step;
+    }
+    if constexpr (F::kWordSteps > 0) {
+#pragma GCC unroll 2
+      for (int quad = 0; quad < 2; ++quad, a += 4) {
+        Bytes column[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) column[v] = F::codes(b + v / 2 * b_panel, step, quad, v % 2);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          const int32_t row = load_word(a + r * kInt8ChunkBytes);
+#pragma GCC unroll 4
+          for (int v = 0; v < V; ++v) words[r][v] = dot4_words(words[r][v], column[v], row);
+        }
+      }
+      if ((step + 1) % F::kWordSteps) continue;
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) {
+          acc[r][v] = sum_words(acc[r][v], words[r][v]);
+          words[r][v] = set1_i32(0);
+        }
+      continue;
     }
 #pragma GCC unroll 2
     for (int quad = 0; quad < F::kQuads; ++quad) {
       Columns column[V];
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) column[v] = columns(F::codes(b + v / 2 * b_panel + v % 2 * 64, quad));
+      for (int v = 0; v < V; ++v) column[v] = columns(F::codes(b + v / 2 * b_panel, step, quad, v % 2));
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         const Quad row = load_quad(a + r * kInt8ChunkBytes);
@@ -81,7 +139,6 @@ FATHOM_INLINE void multiply_group(const char* a, const char* b, int64_t b_panel,
       }
       a += 4;
     }
-    b += kPanelRow;
   }
 }
 
@@ -99,8 +156,8 @@ void micro_int8(const Int8Args& x) {
       for (int v = 0; v < V; ++v) acc[r][v] = x.resume ? load_i32(sums + (r * V + v) * 16) : F::start(x.a_sums[r]);
     for (int64_t k = 0; k < x.k; k += F::kLayout.group) {
       const char* a = x.a + k / kInt8ChunkK * x.a_chunk + k % kInt8ChunkK;
-      multiply_group<F, R, V>(a, b, x.b_panel, acc, b_ahead, x.b_step, kStream);
-      b += F::kSteps * kPanelRow;
+      multiply_group<F, R, V>(a, b, x.b_panel, 0, F::kSteps, acc, b_ahead, x.b_step, kStream);
+      b += int8_group_bytes(F::kFormat);
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
@@ -116,25 +173,45 @@ void micro_int8(const Int8Args& x) {
     for (int64_t k = 0; k < x.k; k += F::kLayout.group) {
       const char* chunk = x.a + k / kInt8ChunkK * x.a_chunk;
       const char* a_sums = chunk + kInt8ChunkK + k % kInt8ChunkK / 32 * 4;
+      const char *header = b, *codes = b + F::kLayout.header, *factors = x.factors + k / 256 * F::kLayout.factors;
+      b += int8_group_bytes(F::kFormat);
       I32 acc[R][V];
+      constexpr int kParts = F::kHalves ? 2 : 1;
+#pragma GCC unroll 2
+      for (int part = 0; part < kParts; ++part) {
+        I32 sum[R][V];
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const I32 start = F::start(load_word(a_sums + r * kInt8ChunkBytes));
+        for (int r = 0; r < R; ++r) {
+          const char* at = a_sums + r * kInt8ChunkBytes;
+          int32_t a_sum = load_word(at);
+          if constexpr (F::kHalves) a_sum = part == 0 ? load_word(at + kInt8Sums) : a_sum - load_word(at + kInt8Sums);
+          const I32 start = F::start(a_sum);
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) acc[r][v] = start;
+          for (int v = 0; v < V; ++v) sum[r][v] = start;
+        }
+        multiply_group<F, R, V>(chunk + k % kInt8ChunkK, codes, x.b_panel, part * F::kSteps / kParts,
+                                (part + 1) * F::kSteps / kParts, sum, b_ahead, x.b_step, kStream);
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) {
+          I32 factor{};
+          if constexpr (F::kHalves) factor = load_i8_i32(header + v / 2 * x.b_panel + part * kPanel + v % 2 * 16);
+#pragma GCC unroll 16
+          for (int r = 0; r < R; ++r) {
+            if constexpr (F::kHalves)
+              acc[r][v] = part == 0 ? sum[r][v] * factor : acc[r][v] + sum[r][v] * factor;
+            else
+              acc[r][v] = sum[r][v];
+          }
+        }
       }
-      const char* header = b;
-      b += F::kLayout.header;
-      multiply_group<F, R, V>(chunk + k % kInt8ChunkK, b, x.b_panel, acc, b_ahead, x.b_step, kStream);
-      b += F::kSteps * kPanelRow;
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) {
-        const char* scales = header + v / 2 * x.b_panel + v % 2 * 32;
-        const F32 scale = load_f16(scales);
+        const char *of_panel = factors + v / 2 * x.b_panel, *scales = header + v / 2 * x.b_panel;
+        const F32 scale = F::scale(of_panel, scales, v % 2);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) sums[r][v] = fma(to_f32(acc[r][v]), scale, sums[r][v]);
         if constexpr (F::kLayout.has_min) {
-          const F32 min = load_f16(scales + kPanel * 2);
+          const F32 min = F::min(of_panel, scales, v % 2);
 #pragma GCC unroll 16
           for (int r = 0; r < R; ++r)
             sums[r][v] = fma(set1(static_cast<float>(load_word(a_sums + r * kInt8ChunkBytes))), min, sums[r][v]);
@@ -206,7 +283,7 @@ void tile_int8(const GemmTile& t) {
     for (int64_t panel = 0; panel < t.panels; panel += wanted) {
       const int64_t column = (t.panel0 + panel) * kPanel;
       const char* head = t.packed + (t.panel0 + panel) * t.panel_bytes;
-      const auto group_at = [&](int64_t k) { return head + F::kLayout.head + k / kGroup * kGroupBytes; };
+      const auto group_at = [&](int64_t k) { return head + int8_head_bytes(F::kFormat, t.k) + k / kGroup * kGroupBytes; };
       float* slots = t.partial + (super_k >= k_end ? 0 : panel * micros * F::kRows * kPanel);
       // A last panel on its own where two go together: its sums are computed twice, and once thrown away.
       const int64_t together = least(wanted, t.panels - panel), b_panel = together < wanted ? 0 : t.panel_bytes;
@@ -221,6 +298,7 @@ void tile_int8(const GemmTile& t) {
           x.a_chunk = t.rows * kInt8ChunkBytes;
           x.a_sums = a_sums + m;
           x.b = group_at(k0);
+          x.factors = head + F::kLayout.head + k0 / 256 * F::kLayout.factors;
           x.b_panel = b_panel;
           x.k = k1 - k0;
           x.sums = slots + i * F::kRows * kPanel;
@@ -253,6 +331,12 @@ void with_int8_format(WeightFormat format, const Body& body) {
       return body(Int8Format<WeightFormat::kQ4_0>());
     case WeightFormat::kQ4_1:
       return body(Int8Format<WeightFormat::kQ4_1>());
+    case WeightFormat::kQ5_0:
+      return body(Int8Format<WeightFormat::kQ5_0>());
+    case WeightFormat::kQ4_K:
+      return body(Int8Format<WeightFormat::kQ4_K>());
+    case WeightFormat::kQ6_K:
+      return body(Int8Format<WeightFormat::kQ6_K>());
     default:
       __builtin_unreachable();  // gemm() takes no other
   }

@@ -1,6 +1,7 @@
 // gemm_int8_tile.h where there is no VPDPBUSD: a block of the weight is laid out once for all rows in the form that multiplies
 // fastest, so that the loop over k is a load of a row, a product and an addition. The integers are the same.
-//   4-bit codes   as bytes for VPMADDUBSW: two of its products make 2 x 15 x 127 at most, and a group's eight fit 16 bits
+//   4-bit codes   as bytes for VPMADDUBSW: two of its products make 2 x 15 x 127 at most, and a group's eight fit 16 bits; of 5
+//                 bits four do, of 6 bits two
 //   8-bit codes   and rows as words for VPMADDWD: VPMADDUBSW would saturate
 // Additions run on four ports where FMA has two. Included by *_cpu.cpp files.
 #pragma once
@@ -15,21 +16,24 @@ constexpr int64_t kWideK = 256;  // k of a block: 8 KiB of half a panel and 3 Ki
 // How a block is laid out for a format. A turn of the loop over k is a 32-bit word of each row by 64 bytes of half a panel.
 template <class F>
 struct Wide {
-  static constexpr bool kBytes = F::kLayout.code_bits == 4;
+  static constexpr bool kBytes = F::kLayout.code_bits < 8;
   static constexpr int64_t kTurnK = kBytes ? 4 : 2;
-  // A row of a block: its turns, then the sums of the block's groups of 32 k. Of 8-bit codes, a quad of k is two turns: the
-  // even ones, then the odd ones. Rows are an odd count of lines apart.
+  static constexpr int64_t kShortK = 32 >> (F::kLayout.code_bits - 4);  // of bytes: whose sums fit 16 bits
+  static constexpr int kRows = kBytes && kShortK < 32 ? 3 : kWideRows;  // with sums of 16 and of 32 bits, half as many
+  // A row of a block: its turns, then the sums of the block's groups of 32 k and of their first halves. Of 8-bit codes, a quad
+  // of k is two turns: the even ones, then the odd ones. Rows are an odd count of lines apart.
   static constexpr int64_t kSums = kWideK / kTurnK * 4, kRowBytes = kSums + 64;
   static constexpr int64_t kHalfBytes = kWideK / kTurnK * 64;
 };
 
 struct WideArgs {
-  const char* a;          // row r at a + r kRowBytes
-  const int32_t* a_sums;  // of the R rows, all k
-  const char* b;          // half a panel
-  const char* header;     // of the first group, at the half's scales
-  int64_t k;              // a multiple of the group
-  void* sums;             // [R][16]: int32 where the scale is a column's, else float
+  const char* a;                 // row r at a + r kRowBytes
+  const int32_t* a_sums;         // of the R rows, all k
+  const char* b;                 // half a panel
+  const char *factors, *header;  // of the first 256 k, of the first group
+  int64_t half;
+  int64_t k;   // a multiple of the group
+  void* sums;  // [R][16]: int32 where the scale is a column's, else float
   bool resume;
 };
 
@@ -67,24 +71,61 @@ void micro_wide(const WideArgs& x) {
     for (int r = 0; r < R; ++r) store_i32(sums + r * 16, acc[r]);
   } else {
     constexpr int64_t kGroup = F::kLayout.group;
-    const __m256i ones = _mm256_set1_epi16(1);
+    const I32 ones = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
     float* sums = static_cast<float*>(x.sums);
     if (!x.resume)
       for (int r = 0; r < R; ++r) store(sums + r * 16, zero());
     for (int64_t k = 0; k < x.k; k += kGroup) {
       const char *a_sums = x.a + Wide<F>::kSums + k / 8, *header = x.header + k / kGroup * int8_group_bytes(F::kFormat);
+      const char *a = x.a + k / Wide<F>::kTurnK * 4, *b = x.b + k / Wide<F>::kTurnK * 64;
+      I32 total[R];
+      I32 halves[2] = {ones, ones};  // what the sums of 16 bits of either half are multiplied with
+      if constexpr (!Wide<F>::kBytes) {
 #pragma GCC unroll 6
-      for (int r = 0; r < R; ++r) acc[r] = Wide<F>::kBytes ? set1_i32(0) : F::start(load_word(a_sums + r * Wide<F>::kRowBytes));
-      multiply_wide<F, R>(x.a + k / Wide<F>::kTurnK * 4, x.b + k / Wide<F>::kTurnK * 64, kGroup, acc);
-      const F32 scale = load_f16(header);
+        for (int r = 0; r < R; ++r) total[r] = F::start(load_word(a_sums + r * Wide<F>::kRowBytes));
+        multiply_wide<F, R>(a, b, kGroup, total);
+      } else {
+        if constexpr (F::kHalves)
+          for (int i = 0; i < 2; ++i) {
+            const I32 factor = load_i8_i32(header + i * kPanel + 16 * x.half);
+            const I32 low = {_mm256_and_si256(factor.lo, _mm256_set1_epi32(0xffff)),
+                             _mm256_and_si256(factor.hi, _mm256_set1_epi32(0xffff))};
+            halves[i] = {_mm256_or_si256(low.lo, _mm256_slli_epi32(low.lo, 16)),
+                         _mm256_or_si256(low.hi, _mm256_slli_epi32(low.hi, 16))};
+          }
+        constexpr int64_t kShort = Wide<F>::kShortK;
+#pragma GCC unroll 4
+        for (int64_t i = 0; i < kGroup / kShort; ++i) {
+#pragma GCC unroll 6
+          for (int r = 0; r < R; ++r) acc[r] = set1_i32(0);
+          multiply_wide<F, R>(a + i * kShort, b + i * kShort * 16, kShort, acc);
+          const I32 factor = halves[i * kShort * 2 / kGroup];
+#pragma GCC unroll 6
+          for (int r = 0; r < R; ++r) {
+            const I32 sum = {_mm256_madd_epi16(acc[r].lo, factor.lo), _mm256_madd_epi16(acc[r].hi, factor.hi)};
+            total[r] = i == 0 ? sum : total[r] + sum;
+          }
+        }
+      }
+      const F32 scale = F::scale(x.factors, header, x.half);
       F32 min = zero();
-      if constexpr (F::kLayout.has_min) min = load_f16(header + kPanel * 2);
+      if constexpr (F::kLayout.has_min) min = F::min(x.factors, header, x.half);
 #pragma GCC unroll 6
       for (int r = 0; r < R; ++r) {
         const int32_t a_sum = load_word(a_sums + r * Wide<F>::kRowBytes);
-        I32 chain = acc[r];
-        if constexpr (Wide<F>::kBytes)
-          chain = I32{_mm256_madd_epi16(chain.lo, ones), _mm256_madd_epi16(chain.hi, ones)} + F::start(a_sum);
+        I32 chain = total[r];
+        if constexpr (F::kHalves) {  // either half's sum of the row, as two words, by either half's factor
+          const int32_t first = load_word(a_sums + kInt8Sums / 2 + r * Wide<F>::kRowBytes);
+          const I32 words = set1_i32(
+              static_cast<int32_t>((static_cast<uint32_t>(first) & 0xffff) | static_cast<uint32_t>(a_sum - first) << 16));
+          const auto off = [&](__m256i sum, __m256i one, __m256i two) {
+            const __m256i factors = _mm256_blend_epi16(one, two, 0xaa);
+            return _mm256_sub_epi32(sum, _mm256_slli_epi32(_mm256_madd_epi16(factors, words.lo), F::kLayout.offset_bits));
+          };
+          chain = {off(chain.lo, halves[0].lo, halves[1].lo), off(chain.hi, halves[0].hi, halves[1].hi)};
+        } else if constexpr (Wide<F>::kBytes) {
+          chain = chain + F::start(a_sum);
+        }
         F32 sum = fma(to_f32(chain), scale, load(sums + r * 16));
         if constexpr (F::kLayout.has_min) sum = fma(set1(static_cast<float>(a_sum)), min, sum);
         store(sums + r * 16, sum);
@@ -120,7 +161,9 @@ void pack_wide_rows(const GemmTile& t, int64_t ks, int64_t ke) {
           store_i32(out + 2 * i, {_mm256_permute2x128_si256(lo, hi, 0x20), _mm256_permute2x128_si256(lo, hi, 0x31)});
         }
       }
-      __builtin_memcpy(out + Wide<F>::kSums, chunk + kInt8ChunkK + k0 % kInt8ChunkK / 8, kWideK / 8);
+      const char* sums = chunk + kInt8ChunkK + k0 % kInt8ChunkK / 8;
+      __builtin_memcpy(out + Wide<F>::kSums, sums, kWideK / 8);
+      __builtin_memcpy(out + Wide<F>::kSums + kWideK / 8, sums + kInt8Sums, kWideK / 8);
     }
 }
 
@@ -129,11 +172,11 @@ template <class F>
 void widen_groups(const char* group, int64_t groups, char* out) {
   for (int64_t g = 0; g < groups; ++g, group += int8_group_bytes(F::kFormat)) {
     const char* codes = group + F::kLayout.header;
-    for (int64_t step = 0; step < F::kSteps; ++step, codes += kPanelRow) {
-      prefetch(codes + kInt8Ahead);
+    for (int64_t step = 0; step < F::kSteps; ++step) {
+      prefetch(codes + step * kPanelRow + kInt8Ahead);
       for (int quad = 0; quad < F::kQuads; ++quad, out += 4 / Wide<F>::kTurnK * 64)
         for (int half = 0; half < 2; ++half) {
-          const Bytes bytes = F::codes(codes + 64 * half, quad);
+          const Bytes bytes = F::codes(codes, step, quad, half);
           char* to = out + half * Wide<F>::kHalfBytes;
           if constexpr (Wide<F>::kBytes) {
             store_bytes(to, bytes);
@@ -150,10 +193,10 @@ void widen_groups(const char* group, int64_t groups, char* out) {
 template <class F>
 void tile_wide(const GemmTile& t) {
   constexpr int64_t kGroup = F::kLayout.group, kGroupBytes = int8_group_bytes(F::kFormat);
-  const int64_t micros = (t.rows + kWideRows - 1) / kWideRows, small = t.rows / micros, large = t.rows % micros;
+  const int64_t micros = (t.rows + Wide<F>::kRows - 1) / Wide<F>::kRows, small = t.rows / micros, large = t.rows % micros;
   const int64_t k_end = round_up(t.k, kGroup), super_k = round_up(t.super_k, kInt8ChunkK);
-  const MicroWide kernels[2] = {pick_wide<F, kWideRows>(small),
-                                pick_wide<F, kWideRows>(small + 1 <= kWideRows ? small + 1 : small)};
+  constexpr int kRows = Wide<F>::kRows;
+  const MicroWide kernels[2] = {pick_wide<F, kRows>(small), pick_wide<F, kRows>(small + 1 <= kRows ? small + 1 : small)};
   float* a_scales;
   int32_t* a_sums;
   gather_int8(t, a_scales, a_sums);
@@ -163,10 +206,10 @@ void tile_wide(const GemmTile& t) {
     for (int64_t panel = 0; panel < t.panels; ++panel) {
       const int64_t column = (t.panel0 + panel) * kPanel;
       const char* head = t.packed + (t.panel0 + panel) * t.panel_bytes;
-      float* slots = t.partial + (super_k >= k_end ? 0 : panel * micros * kWideRows * kPanel);
+      float* slots = t.partial + (super_k >= k_end ? 0 : panel * micros * kRows * kPanel);
       for (int64_t k0 = ks; k0 < ke; k0 += kWideK) {
         const int64_t k1 = least(ke, k0 + kWideK);
-        const char* group = head + F::kLayout.head + k0 / kGroup * kGroupBytes;
+        const char* group = head + int8_head_bytes(F::kFormat, t.k) + k0 / kGroup * kGroupBytes;
         widen_groups<F>(group, (k1 - k0) / kGroup, t.b_scratch);
         int64_t m = 0;
         for (int64_t i = 0; i < micros; ++i) {
@@ -176,9 +219,11 @@ void tile_wide(const GemmTile& t) {
             x.a = t.a_scratch + ((k0 - ks) / kWideK * t.rows + m) * Wide<F>::kRowBytes;
             x.a_sums = a_sums + m;
             x.b = t.b_scratch + half * Wide<F>::kHalfBytes;
-            x.header = group + half * 32;
+            x.factors = head + F::kLayout.head + k0 / 256 * F::kLayout.factors;
+            x.header = group;
+            x.half = half;
             x.k = k1 - k0;
-            float* sums = slots + (2 * i + half) * kWideRows * 16;
+            float* sums = slots + (2 * i + half) * kRows * 16;
             x.sums = sums;
             x.resume = k0 > 0;
             kernels[i < large](x);
@@ -196,7 +241,10 @@ void tile_wide(const GemmTile& t) {
 
 // Few rows are bound by memory, or too few to pay for the layout: they read the codes as they stand.
 template <class F>
-constexpr int64_t kFewRows = F::kColumnScale ? 16 : 4;
+constexpr int64_t kFewRows = F::kColumnScale             ? 16
+                             : F::kLayout.code_bits == 8 ? 4
+                             : F::kLayout.code_bits == 5 ? 1
+                                                         : 2;
 
 void gemm_int8_wide(const GemmTile& t) {
   with_int8_format(t.weight_format, [&](auto format) {

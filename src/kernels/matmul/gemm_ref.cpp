@@ -123,6 +123,13 @@ BlockRow block_row(const WeightPart& w, int64_t n, int64_t k_end) {
   }
   return row;
 }
+const uint8_t* q6_k_block(const WeightPart& w, int64_t n, int64_t k) {
+  return reinterpret_cast<const uint8_t*>(w.values.raw()) + n * w.values.row_stride() + k / 256 * 210;
+}
+int32_t q6_k_scale(const WeightPart& w, int64_t n, int64_t k) {  // of 16 k
+  return static_cast<int8_t>(q6_k_block(w, n, k)[192 + k % 256 / 16]);
+}
+
 // The sum of a group's operands of A, 16 or a multiple of 32, as the kernels take it: 16 lanes, then their tree.
 float sum_of_group(std::span<const float> a, GemmOrder order) {
   const bool pairs = order == GemmOrder::kDot || order == GemmOrder::kTiles;
@@ -167,7 +174,8 @@ void gemm_reference_blocks(const GemmProblem& g, const WeightPart& weight, const
         for (int64_t k = from; k < std::min(g.k, half ? from + 32 : end); ++k)
           a[static_cast<size_t>(k - from)] = element(g.a, m, k);
         for (int64_t k = k0; k < std::min(g.k, end); ++k) b[static_cast<size_t>(k - from)] = row.codes[static_cast<size_t>(k)];
-        const std::span<const float> of_group = std::span(a).first(static_cast<size_t>(std::max(std::min<int64_t>(32, group), end - k0)));
+        const std::span<const float> of_group =
+            std::span(a).first(static_cast<size_t>(std::max(std::min<int64_t>(32, group), end - k0)));
         GemmProblem block;
         block.k = half ? 32 : end - k0;
         block.a = {a.data(), 0, nullptr, false, true};
@@ -183,7 +191,7 @@ void gemm_reference_blocks(const GemmProblem& g, const WeightPart& weight, const
 }
 
 void gemm_reference_int8(const GemmProblem& g, const WeightPart& weight, const GemmOptions& options) {
-  const bool column_scale = int8_layout(weight.format()).head > 0;
+  const bool column_scale = int8_layout(weight.format()).head > 0, halves = weight.format() == WeightFormat::kQ6_K;
   const int64_t group = column_scale ? g.k : int8_layout(weight.format()).group;
   for (int64_t n = 0; n < g.n; ++n) {
     const BlockRow row = block_row(weight, n, g.k);
@@ -196,10 +204,14 @@ void gemm_reference_int8(const GemmProblem& g, const WeightPart& weight, const G
         int32_t dot = 0, a_sum = 0;
         for (int64_t k = k0; k < std::min(g.k, k0 + group); ++k) {
           const int32_t a = codes[int8_code_at(k)];
-          dot += a * static_cast<int32_t>(row.codes[static_cast<size_t>(k)]);
+          dot += a * static_cast<int32_t>(row.codes[static_cast<size_t>(k)]) * (halves ? q6_k_scale(weight, n, k) : 1);
           a_sum += a;
         }
         const size_t index = static_cast<size_t>(k0 / group);
+        if (halves) {
+          s = __builtin_fmaf(static_cast<float>(dot), load_f16(q6_k_block(weight, n, k0) + 208), s);
+          continue;
+        }
         if (column_scale) {
           s = static_cast<float>(dot) * (token * row.scales[0]);
           break;

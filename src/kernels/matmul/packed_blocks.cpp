@@ -152,7 +152,7 @@ void lay_upper(const Codes& codes, int64_t padded, uint8_t* out) {
         uint32_t a, b;  // 4 k of columns i and i + 16
         std::memcpy(&a, codes[column] + k + 4 * q, 4);
         std::memcpy(&b, codes[column + 16] + k + 4 * q, 4);
-        const uint32_t x = (a >> 4 & 0x0f0f0f0f) | (b >> 4 & 0x0f0f0f0f) << kHigh;  // a byte a k, 2 kHigh bits
+        const uint32_t x = (a >> 4 & 0x0f0f0f0f) | (b >> 4 & 0x0f0f0f0f) << kHigh;              // a byte a k, 2 kHigh bits
         word |= ((x & 0xff0000ff) | (x >> 8 & 0xff00) | (x & 0xff00) << 8) << (2 * kHigh * q);  // 0 2 1 3
       }
       std::memcpy(out + k / (4 * kQuads) * 64 + column * 4, &word, 4);
@@ -301,13 +301,14 @@ void PackedMatrix::pack_blocks(std::span<const WeightPart> parts, std::span<cons
                      while (row + r >= begins[part + 1]) ++part;
                      lanes[r] = {&parts[part], row + r - begins[part]};
                    }
+                   uint8_t* const factors = out + layout.head;
                    if (layout.head) {  // a scale a row
                      float scales[kPanel] = {};
                      for (int64_t r = 0; r < count; ++r) scales[r] = lanes[r].part->scales.data<float>()[lanes[r].row];
                      for (const float s : scales) bad |= !std::isfinite(s);
                      std::memcpy(out, scales, sizeof scales);
-                     out += layout.head;
                    }
+                   out += int8 ? int8_head_bytes(format, k) : layout.head;
                    for (int64_t k0 = 0; k0 < k; k0 += kBlockK) {
                      const int64_t kc = std::min(kBlockK, k - k0), padded = padded_k(kc);
                      alignas(64) uint8_t header[kMaxBlockHeader];
@@ -323,7 +324,7 @@ void PackedMatrix::pack_blocks(std::span<const WeightPart> parts, std::span<cons
                      }
                      if (format == WeightFormat::kFp8Block) bad |= any_nan_e4m3(codes, count, kc);
                      if (int8) {
-                       out = lay_int8_block(format, header, codes, kc, out);
+                       out = lay_int8_block(format, header, codes, kc, factors + k0 / 256 * int8_layout(format).factors, out);
                        continue;
                      }
                      lay_codes(format, codes, padded, out);

@@ -71,7 +71,8 @@ constexpr MatmulCase kBlockShapes[] = {
     {kForwardPacked, 4, 8192, 8192},   {kForwardPacked, 1, 8192, 8192},
 };
 
-constexpr WeightFormat kInt8Formats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1};
+constexpr WeightFormat kInt8Formats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
+                                         WeightFormat::kQ5_0,    WeightFormat::kQ4_K, WeightFormat::kQ6_K};
 
 const char* role_name(MatmulRole role) {
   switch (role) {

@@ -23,7 +23,7 @@ void quantize_rows_of(const QuantizeRows& a, int64_t begin, int64_t end) {
     int32_t total = 0;
     for (int64_t k0 = 0; k0 < n; k0 += kInt8ChunkK, chunk += kInt8ChunkBytes) {
       int8_t* codes = reinterpret_cast<int8_t*>(chunk);
-      int32_t sums[16] = {};
+      int32_t sums[2][16] = {};
       for (int64_t g = 0; g < 16; ++g) {
         F32 both = zero();
         for (int64_t half = 0; half < 2; ++half) {
@@ -33,9 +33,10 @@ void quantize_rows_of(const QuantizeRows& a, int64_t begin, int64_t end) {
             code = round((i + 16 <= n ? load(x, i, Whole{}) : load(x, i, Ragged{static_cast<int>(n - i)})) * inverse);
           store_i8(codes + g * 32 + half * 16, code);
           both = both + code;
+          if (half == 0) sums[1][g] = static_cast<int32_t>(reduce_add(both));  // integers: exact in any order
         }
-        sums[g] = static_cast<int32_t>(reduce_add(both));  // integers: exact in any order
-        total += sums[g];
+        sums[0][g] = static_cast<int32_t>(reduce_add(both));
+        total += sums[0][g];
       }
       __builtin_memcpy(chunk + kInt8ChunkK, sums, sizeof sums);
     }

@@ -19,9 +19,9 @@ std::vector<float> row_of(const Tensor& x, int64_t r) {
 const int8_t* codes_of(const Int8Rows& q, int64_t r) {
   return reinterpret_cast<const int8_t*>(q.codes.raw()) + r * q.codes.row_stride();
 }
-int32_t sum_of(const Int8Rows& q, int64_t r, int64_t group) {
+int32_t sum_of(const Int8Rows& q, int64_t r, int64_t at) {
   int32_t sum;
-  std::memcpy(&sum, codes_of(q, r) + int8_sum_at(group), 4);
+  std::memcpy(&sum, codes_of(q, r) + at, 4);
   return sum;
 }
 void expect_the_oracle(const Tensor& x) {
@@ -33,11 +33,14 @@ void expect_the_oracle(const Tensor& x) {
     for (int64_t k0 = 0; k0 < (q.k + kInt8ChunkK - 1) / kInt8ChunkK * kInt8ChunkK; k0 += 32) {
       int32_t sum = 0;
       for (int64_t k = k0; k < k0 + 32; ++k) {
+        if (k == k0 + 16) {
+          ASSERT_EQ(sum_of(q, r, int8_half_sum_at(k0 / 32)), sum);
+        }
         const int8_t code = k < q.k ? want.codes[static_cast<size_t>(k)] : 0;
         ASSERT_EQ(codes_of(q, r)[int8_code_at(k)], code) << "row " << r << " k " << k;
         sum += code;
       }
-      ASSERT_EQ(sum_of(q, r, k0 / 32), sum);
+      ASSERT_EQ(sum_of(q, r, int8_sum_at(k0 / 32)), sum);
       total += sum;
     }
     ASSERT_EQ(q.sums.data<int32_t>()[r], total);
