@@ -111,15 +111,16 @@ FATHOM_INLINE I32 dot4(I32 sum, const Columns& b, Quad a) {
   sum.hi = _mm256_add_epi32(_mm256_add_epi32(sum.hi, _mm256_madd_epi16(b.even[1], a.even)), _mm256_madd_epi16(b.odd[1], a.odd));
   return sum;
 }
-// The same for codes of few bits: in words, two to a lane, as long as they fit; then both into the lane's sum.
+// The same for codes of few bits: in words, two to a lane, as long as they fit; then both, each times a word, into the lane's
+// sum.
 FATHOM_INLINE I32 dot4_words(I32 words, Bytes b, int32_t a) {
   const __m256i row = _mm256_set1_epi32(a);
   return {_mm256_add_epi16(words.lo, _mm256_maddubs_epi16(b.lo, row)),
           _mm256_add_epi16(words.hi, _mm256_maddubs_epi16(b.hi, row))};
 }
-FATHOM_INLINE I32 sum_words(I32 sum, I32 words) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  return sum + I32{_mm256_madd_epi16(words.lo, ones), _mm256_madd_epi16(words.hi, ones)};
+FATHOM_INLINE I32 ones_words() { return {_mm256_set1_epi16(1), _mm256_set1_epi16(1)}; }
+FATHOM_INLINE I32 sum_words(I32 sum, I32 words, I32 factors = ones_words()) {
+  return sum + I32{_mm256_madd_epi16(words.lo, factors.lo), _mm256_madd_epi16(words.hi, factors.hi)};
 }
 
 #else

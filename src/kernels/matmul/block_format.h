@@ -1,8 +1,8 @@
 // How a packed weight of each WeightFormat lies in memory, and where it comes from. Plain data, no arithmetic.
 //
 // A panel holds 32 columns. It is a row of blocks of 128 k; a block is a header of scales and then the codes, k padded to a
-// multiple of 32 with codes of value 0. A group is the k that share a scale; the GEMM sums a group's products from zero, on
-// the exact small integers of the codes, and adds that sum times the scale (gemm.h).
+// multiple of 32 with codes of value 0. A group is the k that share a scale; the GEMM sums a group's products by
+// themselves, on exact small integers, and adds that sum times the scale (gemm.h).
 //
 // Codes of 4 k by 32 columns make vectors of 32 16-bit words: word 2i of `half` h is column 16h + i at the even k, word
 // 2i + 1 at the odd one.

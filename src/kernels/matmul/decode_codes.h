@@ -163,15 +163,6 @@ struct SmallCodes {
     at += 2 * kHigh * (q % kQuads);
     return mask_words(at <= 4 ? shift_left(x, 4 - at) : shift_right(x, at - 4), static_cast<uint16_t>(mask));
   }
-  // The words of vector j (0..3) of quad q of a step, as integers; upper bits may be dirt where a table ignores them.
-  FATHOM_INLINE static Pairs words(const char* codes, int64_t padded, int64_t step, int q, int j, bool clean) {
-    const Pairs nibbles = shift_right(load_pairs(codes + (step * 4 + q) * 64), 4 * j);
-    if constexpr (kBits == 4) {
-      return clean ? mask_words(nibbles, 15) : nibbles;
-    } else {
-      return or_words(mask_words(nibbles, 15), upper(codes, padded, step, q, 8 * (j / 2) + kHigh * (j % 2), kMask & ~15));
-    }
-  }
   template <class F>
   FATHOM_INLINE static void floats(const char* codes, int64_t padded, int64_t step, F f) {
 #pragma GCC unroll 4
@@ -190,6 +181,14 @@ struct SmallCodes {
     }
   }
 #if FATHOM_RUNG_LEVEL != 1
+  // The words of vector j (0..3) of quad q of a step, as integers; of nibbles with dirt above where a table ignores it.
+  FATHOM_INLINE static Pairs words(const char* codes, int64_t padded, int64_t step, int q, int j) {
+    const Pairs nibbles = shift_right(load_pairs(codes + (step * 4 + q) * 64), 4 * j);
+    if constexpr (kHigh == 0)
+      return FATHOM_RUNG_LEVEL == 0 ? mask_words(nibbles, 15) : nibbles;
+    else
+      return or_words(mask_words(nibbles, 15), upper(codes, padded, step, q, 8 * (j / 2) + kHigh * (j % 2), kMask & ~15));
+  }
   template <class F>
   FATHOM_INLINE static void pairs(const char* codes, int64_t padded, int64_t step, F f) {
 #if FATHOM_RUNG_LEVEL >= 2
@@ -203,7 +202,7 @@ struct SmallCodes {
     for (int q = 0; q < 4; ++q)
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
-        const Pairs w = words(codes, padded, step, q, j, FATHOM_RUNG_LEVEL == 0);
+        const Pairs w = words(codes, padded, step, q, j);
 #if FATHOM_RUNG_LEVEL >= 2
         if constexpr (kBits == 6)
           f(2 * q + j / 2, j % 2,

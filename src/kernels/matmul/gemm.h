@@ -8,7 +8,8 @@
 //         avx512_bf16: VDPBF16PS over pairs of k; amx: TDPBF16PS over groups of 32 k
 //   B in blocks (block_format.h): the chain above runs over the k of a group from zero, on the exact integers of the codes;
 //         then sum = fma(chain, scale, sum), group after group; formats with a minimum: sum = fma(a, min, sum), where a is
-//         the sum of the group's 32 operands of A (lane i of 16: k 2i and 2i + 1 of pairs, k i and i + 16 of floats)
+//         the sum of the group's operands of A (lane i of 16: of each 32 k 2i and 2i + 1 of pairs, i and i + 16 of floats; of
+//         16 k i). Chains of FMAs over formats that store code + offset multiply what is stored, and begin at -offset a
 //   A in int8 (int8_rows.h): sums of products of codes are exact integers, so the same on every rung. A scale a column:
 //         float(sum) * (row's scale * column's scale). A scale a group: sum = fma(float(group's sum), scale, sum), with a
 //         minimum then sum = fma(float(sum of A's codes), min, sum), group after group; the end times the row's scale

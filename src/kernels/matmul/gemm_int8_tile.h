@@ -51,7 +51,7 @@ struct Int8Format {
   static constexpr int kQuads = kLayout.code_bits < 8 ? 2 : 1;  // quads of k in 128 bytes of codes
   static constexpr int64_t kSteps = kLayout.group / (4 * kQuads);
   // Without VPDPBUSD, codes of 4, 5 and 6 bits sum in words over 32, 16 and 8 k: 2 x 15 x 127 x 8 fits, and so on.
-  static constexpr int64_t kWordSteps = FATHOM_RUNG_LEVEL == 1 && kQuads == 2 ? 4 >> (kLayout.code_bits - 4) : 0;
+  static constexpr int64_t kWordK = FATHOM_RUNG_LEVEL == 1 && kLayout.code_bits < 8 ? 32 >> (kLayout.code_bits - 4) : 0;
   // 4 k of 16 columns from a group's codes.
   FATHOM_INLINE static Bytes codes(const char* group, int64_t step, int quad, int half) {
     const Bytes x = load_bytes(group + step * kPanelRow + half * 64);
@@ -103,7 +103,7 @@ FATHOM_INLINE void multiply_group(const char* a, const char* b, int64_t b_panel,
       prefetch(b_ahead);
       b_ahead += b_step;
     }
-    if constexpr (F::kWordSteps > 0) {
+    if constexpr (F::kWordK > 0) {
 #pragma GCC unroll 2
       for (int quad = 0; quad < 2; ++quad, a += 4) {
         Bytes column[V];
@@ -116,7 +116,7 @@ FATHOM_INLINE void multiply_group(const char* a, const char* b, int64_t b_panel,
           for (int v = 0; v < V; ++v) words[r][v] = dot4_words(words[r][v], column[v], row);
         }
       }
-      if ((step + 1) % F::kWordSteps) continue;
+      if ((step + 1) * 8 % F::kWordK) continue;
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4

@@ -18,8 +18,7 @@ template <class F>
 struct Wide {
   static constexpr bool kBytes = F::kLayout.code_bits < 8;
   static constexpr int64_t kTurnK = kBytes ? 4 : 2;
-  static constexpr int64_t kShortK = 32 >> (F::kLayout.code_bits - 4);  // of bytes: whose sums fit 16 bits
-  static constexpr int kRows = kBytes && kShortK < 32 ? 3 : kWideRows;  // with sums of 16 and of 32 bits, half as many
+  static constexpr int kRows = kBytes && F::kWordK < 32 ? 3 : kWideRows;  // with sums of 16 and of 32 bits, half as many
   // A row of a block: its turns, then the sums of the block's groups of 32 k and of their first halves. Of 8-bit codes, a quad
   // of k is two turns: the even ones, then the odd ones. Rows are an odd count of lines apart.
   static constexpr int64_t kSums = kWideK / kTurnK * 4, kRowBytes = kSums + 64;
@@ -71,7 +70,6 @@ void micro_wide(const WideArgs& x) {
     for (int r = 0; r < R; ++r) store_i32(sums + r * 16, acc[r]);
   } else {
     constexpr int64_t kGroup = F::kLayout.group;
-    const I32 ones = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
     float* sums = static_cast<float*>(x.sums);
     if (!x.resume)
       for (int r = 0; r < R; ++r) store(sums + r * 16, zero());
@@ -79,7 +77,7 @@ void micro_wide(const WideArgs& x) {
       const char *a_sums = x.a + Wide<F>::kSums + k / 8, *header = x.header + k / kGroup * int8_group_bytes(F::kFormat);
       const char *a = x.a + k / Wide<F>::kTurnK * 4, *b = x.b + k / Wide<F>::kTurnK * 64;
       I32 total[R];
-      I32 halves[2] = {ones, ones};  // what the sums of 16 bits of either half are multiplied with
+      I32 halves[2] = {ones_words(), ones_words()};  // what the sums of 16 bits of either half are multiplied with
       if constexpr (!Wide<F>::kBytes) {
 #pragma GCC unroll 6
         for (int r = 0; r < R; ++r) total[r] = F::start(load_word(a_sums + r * Wide<F>::kRowBytes));
@@ -93,18 +91,15 @@ void micro_wide(const WideArgs& x) {
             halves[i] = {_mm256_or_si256(low.lo, _mm256_slli_epi32(low.lo, 16)),
                          _mm256_or_si256(low.hi, _mm256_slli_epi32(low.hi, 16))};
           }
-        constexpr int64_t kShort = Wide<F>::kShortK;
+#pragma GCC unroll 6
+        for (int r = 0; r < R; ++r) total[r] = set1_i32(0);
 #pragma GCC unroll 4
-        for (int64_t i = 0; i < kGroup / kShort; ++i) {
+        for (int64_t i = 0; i < kGroup; i += F::kWordK) {
 #pragma GCC unroll 6
           for (int r = 0; r < R; ++r) acc[r] = set1_i32(0);
-          multiply_wide<F, R>(a + i * kShort, b + i * kShort * 16, kShort, acc);
-          const I32 factor = halves[i * kShort * 2 / kGroup];
+          multiply_wide<F, R>(a + i, b + i * 16, F::kWordK, acc);
 #pragma GCC unroll 6
-          for (int r = 0; r < R; ++r) {
-            const I32 sum = {_mm256_madd_epi16(acc[r].lo, factor.lo), _mm256_madd_epi16(acc[r].hi, factor.hi)};
-            total[r] = i == 0 ? sum : total[r] + sum;
-          }
+          for (int r = 0; r < R; ++r) total[r] = sum_words(total[r], acc[r], halves[i * 2 / kGroup]);
         }
       }
       const F32 scale = F::scale(x.factors, header, x.half);

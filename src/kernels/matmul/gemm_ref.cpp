@@ -58,6 +58,14 @@ void finish(const GemmProblem& g, const GemmOptions& options, int64_t m, int64_t
   }
 }
 
+const uint8_t* q6_k_block(const WeightPart& w, int64_t n, int64_t k) {
+  return reinterpret_cast<const uint8_t*>(w.values.raw()) + n * w.values.row_stride() + k / 256 * ggml_type_info(w.type).bytes;
+}
+float q6_k_factor(const WeightPart& w, int64_t n, int64_t k) { return load_f16(q6_k_block(w, n, k) + 208); }
+int32_t q6_k_scale(const WeightPart& w, int64_t n, int64_t k) {  // of 16 k
+  return static_cast<int8_t>(q6_k_block(w, n, k)[192 + k % 256 / 16]);
+}
+
 // A row of a weight in blocks: the integer of every k (E4M3: value / 256), and by group its scale and minimum.
 struct BlockRow {
   std::vector<float> codes, scales, mins;
@@ -115,7 +123,7 @@ BlockRow block_row(const WeightPart& w, int64_t n, int64_t k_end) {
       scale = load_f16(block(k)) * static_cast<float>(packed.scale);
       *min = -(load_f16(block(k) + 2) * static_cast<float>(packed.min));
     } else if (format == WeightFormat::kQ6_K) {
-      scale = load_f16(block(k) + 208) * static_cast<float>(static_cast<int8_t>(block(k)[192 + k % 256 / 16]));
+      scale = q6_k_factor(w, n, k) * static_cast<float>(q6_k_scale(w, n, k));
     } else {
       scale = load_f16(block(k));
       if (min) *min = load_f16(block(k) + 2);
@@ -123,13 +131,6 @@ BlockRow block_row(const WeightPart& w, int64_t n, int64_t k_end) {
   }
   return row;
 }
-const uint8_t* q6_k_block(const WeightPart& w, int64_t n, int64_t k) {
-  return reinterpret_cast<const uint8_t*>(w.values.raw()) + n * w.values.row_stride() + k / 256 * 210;
-}
-int32_t q6_k_scale(const WeightPart& w, int64_t n, int64_t k) {  // of 16 k
-  return static_cast<int8_t>(q6_k_block(w, n, k)[192 + k % 256 / 16]);
-}
-
 // The sum of a group's operands of A, 16 or a multiple of 32, as the kernels take it: 16 lanes, then their tree.
 float sum_of_group(std::span<const float> a, GemmOrder order) {
   const bool pairs = order == GemmOrder::kDot || order == GemmOrder::kTiles;
@@ -209,7 +210,7 @@ void gemm_reference_int8(const GemmProblem& g, const WeightPart& weight, const G
         }
         const size_t index = static_cast<size_t>(k0 / group);
         if (halves) {
-          s = __builtin_fmaf(static_cast<float>(dot), load_f16(q6_k_block(weight, n, k0) + 208), s);
+          s = __builtin_fmaf(static_cast<float>(dot), q6_k_factor(weight, n, k0), s);
           continue;
         }
         if (column_scale) {
