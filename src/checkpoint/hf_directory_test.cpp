@@ -96,6 +96,18 @@ TEST(HfDirectory, MtpCopiesAreWrittenAndChecked) {
   write_safetensors(folder / "model.safetensors", items);
   EXPECT_NE(error_of([&] { load_model(folder.path(), Numerics{}, true); }).find("'model.layers.4.shared_head.head.weight'"),
             std::string::npos);
+  // What transformers writes of such a model: no MTP module, whatever config.json says. A part of one is an error.
+  std::vector<SafetensorsItem> without;
+  for (const auto& i : items)
+    if (!i.name.starts_with("model.layers.4.")) without.push_back(i);
+  write_safetensors(folder / "model.safetensors", without);
+  EXPECT_EQ(ModelFiles(folder.path()).config().num_nextn_predict_layers, 0);
+  EXPECT_EQ(load_model(folder.path(), Numerics{}, true).config().num_nextn_predict_layers, 0);
+  for (const auto& i : items)
+    if (i.name == "model.layers.4.enorm.weight") without.push_back(i);
+  write_safetensors(folder / "model.safetensors", without);
+  EXPECT_NE(error_of([&] { load_model(folder.path(), Numerics{}, true); }).find("'model.layers.4.hnorm.weight'"),
+            std::string::npos);
 }
 
 class BrokenModel : public testing::Test {

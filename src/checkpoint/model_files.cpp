@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "base/utf8.h"
 
 namespace fathom {
@@ -34,9 +35,24 @@ std::string ModelFiles::config_path() const {
   return path;
 }
 
+// Whether there are weights, none of them of the MTP module: transformers and what quantises with it write such directories.
+bool ModelFiles::lacks_mtp() const {
+  if (!file_exists(path_ + "/model.safetensors") && !file_exists(path_ + "/model.safetensors.index.json")) return false;
+  const std::string prefix = "model.layers." + std::to_string(config_->num_hidden_layers) + ".";
+  const auto first = tensors().tensors().lower_bound(prefix);
+  return first == tensors().tensors().end() || !first->first.starts_with(prefix);
+}
+
 const ModelConfig& ModelFiles::config() const {
   if (is_gguf()) return gguf().config();
-  if (!config_) config_ = ModelConfig::from_file(config_path());
+  if (!config_) {
+    config_ = ModelConfig::from_file(config_path());
+    if (config_->num_nextn_predict_layers > 0 && lacks_mtp()) {
+      log_warning("'" + printable(path_) + "': config.json asks for an MTP module (num_nextn_predict_layers " +
+                  std::to_string(config_->num_nextn_predict_layers) + "), of which the files hold nothing: loaded without it");
+      config_->num_nextn_predict_layers = 0;
+    }
+  }
   return *config_;
 }
 

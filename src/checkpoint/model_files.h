@@ -19,6 +19,7 @@ class ModelFiles {
   const std::string& path() const { return path_; }
   bool is_gguf() const { return gguf_file_ != nullptr; }
 
+  // Without the MTP module, and a warning, where config.json asks for one of which the weights hold nothing.
   const ModelConfig& config() const;
   std::string config_json() const;      // the text of config.json, or what the GGUF file says in its spelling
   std::string generation_json() const;  // of generation_config.json; empty where there is none
@@ -32,6 +33,7 @@ class ModelFiles {
 
  private:
   std::string config_path() const;  // Error where it is missing
+  bool lacks_mtp() const;
   std::string path_;
   std::shared_ptr<const GgufFile> gguf_file_;  // null: a directory
   mutable std::optional<GgufModel> gguf_;

@@ -16,8 +16,10 @@ namespace fathom {
 namespace {
 
 std::unique_ptr<AttentionModule> make_attention(const ModelConfig& c, const std::string& prefix) {
-  const float scale =
-      static_cast<float>(1 / std::sqrt(static_cast<double>(c.query_head_dim())) * rope_softmax_factor(c.rope_scaling));
+  // The softmax scale's YaRN factor is DeepSeek's own; where other models name mscale, cos and sin alone carry it
+  // (transformers).
+  const float scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.query_head_dim())) *
+                                         (c.is_mla() ? rope_softmax_factor(c.rope_scaling) : 1));
   if (c.is_mla()) {
     MlaShape s;
     s.hidden = c.hidden_size, s.num_heads = c.num_attention_heads, s.q_lora = c.q_lora_rank, s.kv_lora = c.kv_lora_rank;

@@ -161,5 +161,33 @@ TEST(DecoderFormulas, AgreeOnPaper) {
   EXPECT_GT(worst, 0);
 }
 
+// YaRN's mscale_all_dim changes the softmax scale of DeepSeek's models and of no other: there mscale / mscale_all_dim is the
+// magnitude of cos and sin, here 1, which attn_factor says as well.
+TEST(DecoderFormulas, OnlyMlaScalesTheSoftmaxByYarn) {
+  const auto logits_of = [](const std::string& kind, double mscale, double attn_factor) {
+    ModelConfig c = tiny_config(kind);
+    c.rope_scaling = {};
+    c.rope_scaling.kind = RopeScaling::Kind::kYarn;
+    c.rope_scaling.factor = 4, c.rope_scaling.original_max_position_embeddings = 64;
+    c.rope_scaling.has_mscale = mscale != 0, c.rope_scaling.mscale = c.rope_scaling.mscale_all_dim = mscale;
+    c.rope_scaling.attn_factor = attn_factor;
+    Decoder model(c, {Compute::kF32});
+    model.init_weights(1, 0.2);
+    return model.logits(model.forward(batch_of({tiny_tokens(40, 8)}), nullptr));
+  };
+  for (const std::string kind : {"llama", "qwen2", "qwen3", "v2lite"}) {
+    const Tensor a = logits_of(kind, 1, 1), b = logits_of(kind, 0, 1 / (0.1 * std::log(4.0) + 1));
+    double worst = 0, largest = 0;
+    for (int64_t i = 0; i < a.numel(); ++i) {
+      worst = std::max(worst, std::abs(static_cast<double>(a.data<float>()[i]) - b.data<float>()[i]));
+      largest = std::max(largest, std::abs(static_cast<double>(a.data<float>()[i])));
+    }
+    if (kind == "v2lite")
+      EXPECT_GT(worst, 1e-3 * largest);
+    else
+      EXPECT_LE(worst, 2e-5 * largest) << kind;
+  }
+}
+
 }  // namespace
 }  // namespace fathom
