@@ -81,6 +81,10 @@ constexpr BlockLayout block_layout(WeightFormat format) {
 constexpr bool is_int4(WeightFormat format) {
   return format == WeightFormat::kInt4Group32 || format == WeightFormat::kInt4Group128;
 }
+// Codes are integers: rungs that do not multiply bf16 as such take them by integer rows (gemm.h).
+constexpr bool multiplies_words(WeightFormat format) {
+  return format != WeightFormat::kPlain && format != WeightFormat::kFp8Block;
+}
 constexpr int64_t kMaxBlockHeader = 512;
 constexpr int64_t padded_k(int64_t k) { return (k + 31) / 32 * 32; }
 constexpr int64_t block_bytes(WeightFormat format, int64_t k) {  // of a block of k <= 128

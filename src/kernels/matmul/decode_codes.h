@@ -1,4 +1,5 @@
-// Packed codes to bf16 pairs or floats, in registers: exact small integers (E4M3: value / 256). For *_cpu.cpp files.
+// Packed codes to bf16 pairs, floats or 16-bit integers, in registers: exact small integers (E4M3: value / 256). For *_cpu.cpp
+// files.
 //
 // A decoder D of a format has
 //   D::pairs(codes, padded, step, f)   f(unit, half, Pairs) for the 8 pairs of k by 2 halves of 16 k: k = 16 step + 2 unit;
@@ -6,6 +7,8 @@
 //   D::floats(codes, padded, step, f)  f(unit, half, F32 even, F32 odd) likewise: what costs the fewest instructions, which is
 //     codes of 8 bits   the value times D::kFloatUnit, a power of two
 //     of fewer          what is stored, BlockLayout::offset and all, times 2^code_place(k)
+//   D::words(codes, padded, step, f)   f(unit, half, Pairs) as pairs() has it: what is stored, BlockLayout::offset and all, as
+//                                      integers. Not of E4M3
 //   D::scale(head, header, group, half), D::min(header, group, half)   16 columns; head: of the panel, header: of the block
 // `codes` is behind the block's header, `padded` the block's k (a multiple of 32).
 #pragma once
@@ -71,6 +74,13 @@ template <int kFirst, int kDistance>
 FATHOM_INLINE Pairs bytes_on_top(Pairs a) {
   const __m256i pick = _mm256_broadcastsi128_si256(top_bytes<kFirst, kDistance>());
   return {_mm256_shuffle_epi8(a.lo, pick), _mm256_shuffle_epi8(a.hi, pick)};
+}
+FATHOM_INLINE void unpack_bytes(const char* p, Pairs& half0, Pairs& half1) {
+  const Pairs x = load_pairs(p);
+  const auto low = [](__m256i v) { return _mm256_srai_epi16(_mm256_unpacklo_epi8(v, v), 8); };
+  const auto high = [](__m256i v) { return _mm256_srai_epi16(_mm256_unpackhi_epi8(v, v), 8); };
+  half0 = {low(x.lo), low(x.hi)};
+  half1 = {high(x.lo), high(x.hi)};
 }
 FATHOM_INLINE F32 load_f16(const char* p) {
   const __m128i* q = reinterpret_cast<const __m128i*>(p);
@@ -180,15 +190,23 @@ struct SmallCodes {
       }
     }
   }
-#if FATHOM_RUNG_LEVEL != 1
-  // The words of vector j (0..3) of quad q of a step, as integers; of nibbles with dirt above where a table ignores it.
-  FATHOM_INLINE static Pairs words(const char* codes, int64_t padded, int64_t step, int q, int j) {
+  // The words of vector j (0..3) of quad q of a step, as integers; of nibbles with dirt above unless kClean.
+  template <bool kClean>
+  FATHOM_INLINE static Pairs word(const char* codes, int64_t padded, int64_t step, int q, int j) {
     const Pairs nibbles = shift_right(load_pairs(codes + (step * 4 + q) * 64), 4 * j);
     if constexpr (kHigh == 0)
-      return FATHOM_RUNG_LEVEL == 0 ? mask_words(nibbles, 15) : nibbles;
+      return kClean && j < 3 ? mask_words(nibbles, 15) : nibbles;
     else
       return or_words(mask_words(nibbles, 15), upper(codes, padded, step, q, 8 * (j / 2) + kHigh * (j % 2), kMask & ~15));
   }
+  template <class F>
+  FATHOM_INLINE static void words(const char* codes, int64_t padded, int64_t step, F f) {
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q)
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) f(2 * q + j / 2, j % 2, word<true>(codes, padded, step, q, j));
+  }
+#if FATHOM_RUNG_LEVEL != 1
   template <class F>
   FATHOM_INLINE static void pairs(const char* codes, int64_t padded, int64_t step, F f) {
 #if FATHOM_RUNG_LEVEL >= 2
@@ -202,7 +220,7 @@ struct SmallCodes {
     for (int q = 0; q < 4; ++q)
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
-        const Pairs w = words(codes, padded, step, q, j);
+        const Pairs w = word<FATHOM_RUNG_LEVEL == 0>(codes, padded, step, q, j);  // the table ignores what is above
 #if FATHOM_RUNG_LEVEL >= 2
         if constexpr (kBits == 6)
           f(2 * q + j / 2, j % 2,
@@ -245,6 +263,16 @@ struct ByteCodes {
       const Pairs x = load_pairs(codes + (step * 8 + unit) * 64);
       f(unit, 0, int_values(bytes_on_top<0, 2>(x)), int_values(bytes_on_top<1, 2>(x)));
       f(unit, 1, int_values(bytes_on_top<8, 2>(x)), int_values(bytes_on_top<9, 2>(x)));
+    }
+  }
+  template <class F>
+  FATHOM_INLINE static void words(const char* codes, int64_t, int64_t step, F f) {
+#pragma GCC unroll 8
+    for (int unit = 0; unit < 8; ++unit) {
+      Pairs half0, half1;
+      unpack_bytes(codes + (step * 8 + unit) * 64, half0, half1);
+      f(unit, 0, half0);
+      f(unit, 1, half1);
     }
   }
 #if FATHOM_RUNG_LEVEL != 1

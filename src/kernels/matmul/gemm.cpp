@@ -40,6 +40,7 @@ const GemmKernels& choose(Compute compute) {
     case Bf16Engine::kOfRung:
       break;
   }
+  if (isa() == Isa::kAvx512Vnni) return *avx512::gemm_widen_vnni_kernels();
   return *of_rung.pick()();
 }
 

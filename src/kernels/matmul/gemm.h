@@ -10,6 +10,10 @@
 //         then sum = fma(chain, scale, sum), group after group; formats with a minimum: sum = fma(a, min, sum), where a is
 //         the sum of the group's operands of A (lane i of 16: of each 32 k 2i and 2i + 1 of pairs, i and i + 16 of floats; of
 //         16 k i). Chains of FMAs over formats that store code + offset multiply what is stored, and begin at -offset a
+//   bf16 by integer codes, where there is no bf16 arithmetic (avx512_vnni and below): of each 32 k of a row the integers
+//         a = round(x / s), s = 2^(exponent of the largest |x| - 14), of x rounded to bf16: exact unless x is below 2^-7 of the
+//         largest. The sum over a group, or 32 k of a larger one, is one of integers; sum = fma(float(it), scale * s, sum),
+//         with a minimum then sum = fma(s * float(sum of a), min, sum). A value that is not finite makes s NaN
 //   A in int8 (int8_rows.h): sums of products of codes are exact integers, so the same on every rung. A scale a column:
 //         float(sum) * (row's scale * column's scale). A scale a group: sum = fma(float(group's sum), scale, sum), with a
 //         minimum then sum = fma(float(sum of A's codes), min, sum), group after group; the end times the row's scale

@@ -414,7 +414,9 @@ void tile_blocks(const GemmTile& t) {
 
 #if FATHOM_GEMM_FMA
 void gemm_blocks_f32(const GemmTile& t) { tile_blocks<FmaF32, false>(t); }
-void gemm_blocks_widen(const GemmTile& t) { tile_blocks<FmaF32, true>(t); }
+void gemm_blocks_widen(const GemmTile& t) {
+  multiplies_words(t.weight_format) ? gemm_blocks_words(t) : tile_blocks<FmaF32, true>(t);
+}
 #endif
 #if FATHOM_GEMM_DOT
 void gemm_blocks_dot(const GemmTile& t) { tile_blocks<DotPairs, true>(t); }

@@ -6,6 +6,8 @@ namespace fathom::FATHOM_RUNG {
 
 void gemm_blocks_f32(const GemmTile& t);
 void gemm_blocks_widen(const GemmTile& t);  // A rounded to bf16
+void gemm_blocks_words(const GemmTile& t);  // the same over integer codes: what gemm_blocks_widen() hands them to
+void gemm_blocks_vnni(const GemmTile& t);   // gemm_blocks_widen() with VNNI: of avx512 alone
 void gemm_blocks_dot(const GemmTile& t);
 void gemm_blocks_tiles(const GemmTile& t);
 

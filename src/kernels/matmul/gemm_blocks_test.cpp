@@ -143,6 +143,96 @@ TEST_F(GemmBlocks, BitsOfTheOracle) {
   }
 }
 
+// Rows of 16-bit integers (GemmOrder::kWiden over integer codes): the largest sums of every format, rows of zeros, values too
+// small for a normal power of two, one far above the others, and what is not finite, which stays in its row.
+TEST_F(GemmBlocks, WordsAtTheirLimits) {
+  Rng rng(16, RngStream::kTest);
+  const int64_t n = 33, m = 9, k = 512;
+  for (const GemmEngine& e : gemm_engines()) {
+    if (e.order != GemmOrder::kWiden) continue;
+    set_isa_for_test(e.isa);
+    set_bf16_engine_for_test(e.engine);
+    for (const WeightFormat format : kFormats) {
+      if (!multiplies_words(format)) continue;
+      WeightPart w = random_weight(rng, format, n, k);
+      // Codes at either end; scales stay as they are.
+      if (w.values.dtype() == DType::kI8)
+        for (int64_t i = 0; i < n * k; ++i) reinterpret_cast<int8_t*>(w.values.raw())[i] = i % 9 ? -128 : 127;
+      if (is_int4(format))
+        for (int64_t i = 0; i < w.values.bytes(); ++i) reinterpret_cast<uint8_t*>(w.values.raw())[i] = i % 9 ? 0xff : 0x00;
+      Tensor x = random_rows(rng, m, k, false), got = Tensor::zeros({m, n}, DType::kF32), expected = got.clone();
+      for (int64_t i = 0; i < k; ++i) {
+        x.row<float>(0)[i] = i % 2 ? 1.9921875f : -1.9921875f;  // 255 / 128, the longest of bf16
+        x.row<float>(1)[i] = 3.984375f;
+        x.row<float>(2)[i] = 0;
+        x.row<float>(3)[i] *= 0x1p-120f;
+        if (i % 32 == 5) x.row<float>(4)[i] = 1000;
+        x.row<float>(5)[i] *= 0x1p100f;
+      }
+      x.row<float>(6)[77] = INFINITY;
+      x.row<float>(7)[200] = NAN;
+      GemmProblem g = problem(x, expected);
+      const GemmOptions options = {e.compute, false, false};
+      gemm_reference_blocks(g, w, options, e.order);
+      const PackedMatrix packed = PackedMatrix::pack({&w, 1}, e.compute);
+      use(g, packed);
+      g.c = got.raw();
+      gemm({&g, 1}, options);
+      for (int64_t r = 0; r < m; ++r)
+        for (int64_t j = 0; j < n; ++j) {
+          const float y = got.row<float>(r)[j];
+          if (r == 6 || r == 7) {
+            ASSERT_TRUE(std::isnan(y) && std::isnan(expected.row<float>(r)[j])) << "row " << r << " column " << j;
+            continue;
+          }
+          ASSERT_EQ(std::memcmp(&y, &expected.row<float>(r)[j], sizeof y), 0)
+              << isa_name(e.isa) << " " << weight_format_name(format) << " row " << r << " column " << j;
+          ASSERT_TRUE(r != 2 || y == 0.f);
+        }
+    }
+  }
+}
+
+// What such a row loses: a value more than 2^7 times below the largest of its 32 is rounded to 2^-15 of that one, others as
+// bf16 has them. The sum of one k after the other, in double, on what bf16 keeps.
+TEST_F(GemmBlocks, WordsAreCloseToTheRow) {
+  Rng rng(17, RngStream::kTest);
+  const int64_t n = 40, m = 5, k = 512;
+  for (const GemmEngine& e : gemm_engines()) {
+    if (e.order != GemmOrder::kWiden) continue;
+    set_isa_for_test(e.isa);
+    set_bf16_engine_for_test(e.engine);
+    for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_1, WeightFormat::kQ6_K}) {
+      const WeightPart w = random_part(format, n, k, rng.next_u64(), 0.02f);
+      Tensor x = random_rows(rng, m, k, true);
+      for (int64_t r = 0; r < m; ++r) x.row<bf16>(r)[rng.next_below(k)] = to_bf16(700.f);
+      Tensor got = Tensor::empty({m, n}, DType::kF32);
+      GemmProblem g = problem(x, got);
+      const PackedMatrix packed = PackedMatrix::pack({&w, 1}, e.compute);
+      use(g, packed);
+      gemm({&g, 1}, {e.compute, false, false});
+      std::vector<float> row(static_cast<size_t>(k));
+      for (int64_t j = 0; j < n; ++j) {
+        dequantize_row(w.type, w.values.raw() + j * w.values.dim(1), k, row.data());
+        for (int64_t r = 0; r < m; ++r) {
+          double sum = 0, lost = 0, size = 0;
+          for (int64_t k0 = 0; k0 < k; k0 += 32) {
+            double largest = 0;
+            for (int64_t i = k0; i < k0 + 32; ++i)
+              largest = std::max(largest, std::fabs(static_cast<double>(to_float(x.row<bf16>(r)[i]))));
+            for (int64_t i = k0; i < k0 + 32; ++i) {
+              const double a = to_float(x.row<bf16>(r)[i]), b = row[static_cast<size_t>(i)];
+              sum += a * b, size += std::fabs(a * b);
+              if (std::fabs(a) < largest / 128) lost += std::fabs(b) * largest * 0x1p-15;
+            }
+          }
+          EXPECT_NEAR(got.row<float>(r)[j], sum, lost + 4e-6 * size) << weight_format_name(format);
+        }
+      }
+    }
+  }
+}
+
 TEST_F(GemmBlocks, OneRowHasTheBitsOfMany) {
   Rng rng(12, RngStream::kTest);
   for (const GemmEngine& e : gemm_engines()) {

@@ -179,6 +179,13 @@ const GemmKernels* gemm_widen_kernels() {
                                            1,          gemm_blocks_widen};
   return &kKernels;
 }
+#if FATHOM_RUNG_LEVEL == 2
+const GemmKernels* gemm_widen_vnni_kernels() {
+  static constexpr GemmKernels kKernels = {tile_widen, PanelFormat::kF32Rounded, kMaxRows, a_bytes, partial_bytes,
+                                           1,          gemm_blocks_vnni};
+  return &kKernels;
+}
+#endif
 #endif
 #if FATHOM_GEMM_DOT
 const GemmKernels* gemm_dot_kernels() {

@@ -1,6 +1,7 @@
 #include "kernels/matmul/gemm_ref.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "backend/cpu/emulate.h"
@@ -156,7 +157,58 @@ void gemm_reference(const GemmProblem& g, const GemmOptions& options, GemmOrder 
     }
 }
 
+namespace {
+
+// A row of A as 16-bit integers, and the power of two that each 32 of them are multiplied with (NaN: not finite).
+struct WordsOfRow {
+  std::vector<int64_t> words;
+  std::vector<float> scales;
+};
+WordsOfRow words_of_row(const GemmProblem& g, int64_t m) {
+  WordsOfRow row;
+  for (int64_t k0 = 0; k0 < g.k; k0 += 32) {
+    float a[32] = {}, largest = 0;
+    bool finite = true;
+    for (int64_t k = k0; k < std::min(g.k, k0 + 32); ++k) {
+      a[k - k0] = to_float(to_bf16(element(g.a, m, k)));
+      finite &= std::isfinite(a[k - k0]);
+      largest = std::max(largest, std::fabs(a[k - k0]));
+    }
+    const float scale = std::ldexp(1.f, (largest < std::ldexp(1.f, -112) ? -112 : std::ilogb(largest)) - 14);
+    row.scales.push_back(finite ? scale : std::nanf(""));
+    for (const float x : a) row.words.push_back(finite ? std::lrint(x / scale) : 0);
+  }
+  return row;
+}
+
+// Chains of integers, in the order of gemm.h.
+void reference_words(const GemmProblem& g, const WeightPart& weight, const GemmOptions& options) {
+  const int64_t of_scale = block_layout(weight.format()).group, group = std::min<int64_t>(32, of_scale);
+  for (int64_t m = 0; m < g.m; ++m) {
+    const WordsOfRow a = words_of_row(g, m);
+    for (int64_t n = 0; n < g.n; ++n) {
+      const BlockRow row = block_row(weight, n, g.k);
+      float s = 0;
+      for (int64_t k0 = 0; k0 < padded_k(g.k); k0 += group) {
+        int64_t dot = 0, sum = 0;
+        for (int64_t k = k0; k < std::min(g.k, k0 + group); ++k) {
+          dot += a.words[static_cast<size_t>(k)] * static_cast<int64_t>(row.codes[static_cast<size_t>(k)]);
+          sum += a.words[static_cast<size_t>(k)];
+        }
+        const size_t index = static_cast<size_t>(k0 / of_scale);
+        const float scale = a.scales[static_cast<size_t>(k0 / 32)];
+        s = __builtin_fmaf(static_cast<float>(dot), row.scales[index] * scale, s);
+        if (!row.mins.empty()) s = __builtin_fmaf(scale * static_cast<float>(sum), row.mins[index], s);
+      }
+      finish(g, options, m, n, s);
+    }
+  }
+}
+
+}  // namespace
+
 void gemm_reference_blocks(const GemmProblem& g, const WeightPart& weight, const GemmOptions& options, GemmOrder order) {
+  if (order == GemmOrder::kWiden && multiplies_words(weight.format())) return reference_words(g, weight, options);
   const int64_t group = block_layout(weight.format()).group, padded = padded_k(g.k);
   const bool fma = order == GemmOrder::kF32 || order == GemmOrder::kWiden;
   const float offset = fma ? static_cast<float>(block_layout(weight.format()).offset) : 0.f;

@@ -23,9 +23,10 @@ FATHOM_DECLARE_GEMM(avx512)
 FATHOM_DECLARE_GEMM(avx512bf16)
 FATHOM_DECLARE_GEMM(amx)
 #undef FATHOM_DECLARE_GEMM
-namespace fathom::avx512 {
-const GemmKernels* gemm_int8_vnni_kernels();  // of the avx512_vnni rung, which differs from avx512 in this alone
-}
+namespace fathom::avx512 {  // of the avx512_vnni rung, which differs from avx512 in these alone
+const GemmKernels* gemm_int8_vnni_kernels();
+const GemmKernels* gemm_widen_vnni_kernels();
+}  // namespace fathom::avx512
 
 namespace fathom {
 inline constexpr IsaTable<PackPanel> kPackPanels = {portable::gemm_pack_panel, avx2::gemm_pack_panel, avx512::gemm_pack_panel,
