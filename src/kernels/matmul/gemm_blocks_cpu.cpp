@@ -266,7 +266,9 @@ template <class Op, class D>
 constexpr FormatKernels format_kernels() {
   FormatKernels k = {widen<Op, D>, {}};
   if constexpr (kDirectRows >= 2) k.direct[1] = direct<Op, D, 1, direct_panels(1)>, k.direct[2] = direct<Op, D, 2, 1>;
-  if constexpr (kDirectRows >= 4) k.direct[3] = direct<Op, D, 3, 1>, k.direct[4] = direct<Op, D, 4, 1>;
+  // Integer codes as floats are for f32 compute alone (gemm_words.h): 3 and 4 rows are not worth 18 kernels.
+  if constexpr (kDirectRows >= 4 && (kSame<Op, DotPairs> || !multiplies_words(D::kFormat)))
+    k.direct[3] = direct<Op, D, 3, 1>, k.direct[4] = direct<Op, D, 4, 1>;
   return k;
 }
 // Op: FmaF32 or DotPairs, what a block is widened for.
