@@ -161,12 +161,8 @@ Decoder read_directory(const ModelFiles& model_files, const Numerics& numerics, 
     for (const std::string& name : quantised->tensors()) known.insert(name);
   }
   if (!missing.empty())
-    fail_usage("checkpoint",
-               "'" + directory + "' lacks " + std::to_string(missing.size()) +
-                   " tensors that config.json asks for: " + some_of(missing) +
-                   (missing[0].find("layers." + std::to_string(config.num_hidden_layers) + ".") != std::string::npos
-                        ? "; without MTP weights set num_nextn_predict_layers to 0"
-                        : ""));
+    fail_usage("checkpoint", "'" + directory + "' lacks " + std::to_string(missing.size()) +
+                                 " tensors that config.json asks for: " + some_of(missing));
   check_kinds(expected, files);
   if (!training)
     attach_stored_weights(model, expected, [&](const NamedTensor& t) -> std::vector<WeightPart> {

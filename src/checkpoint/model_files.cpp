@@ -37,7 +37,7 @@ std::string ModelFiles::config_path() const {
 
 // Whether there are weights, none of them of the MTP module: transformers and what quantises with it write such directories.
 bool ModelFiles::lacks_mtp() const {
-  if (!file_exists(path_ + "/model.safetensors") && !file_exists(path_ + "/model.safetensors.index.json")) return false;
+  if (!SafetensorsDirectory::exists(path_)) return false;
   const std::string prefix = "model.layers." + std::to_string(config_->num_hidden_layers) + ".";
   const auto first = tensors().tensors().lower_bound(prefix);
   return first == tensors().tensors().end() || !first->first.starts_with(prefix);

@@ -47,6 +47,7 @@ std::string shape_text(const std::vector<int64_t>& shape);  // "[3, 64]"
 class SafetensorsDirectory {
  public:
   static SafetensorsDirectory open(const std::string& directory);
+  static bool exists(const std::string& directory);  // whether open() would find a file or an index to read
   struct Located {
     const SafetensorsFile* file = nullptr;
     const SafetensorsFile::Entry* entry = nullptr;

@@ -8,6 +8,15 @@
 
 namespace fathom {
 
+namespace {
+std::string single_file(const std::string& directory) { return directory + "/model.safetensors"; }
+std::string index_file(const std::string& directory) { return directory + "/model.safetensors.index.json"; }
+}  // namespace
+
+bool SafetensorsDirectory::exists(const std::string& directory) {
+  return file_exists(single_file(directory)) || file_exists(index_file(directory));
+}
+
 SafetensorsDirectory SafetensorsDirectory::open(const std::string& directory) {
   if (!is_directory(directory)) fail_usage("checkpoint", "'" + directory + "' is no folder; give a model directory");
   SafetensorsDirectory result;
@@ -19,7 +28,7 @@ SafetensorsDirectory SafetensorsDirectory::open(const std::string& directory) {
         fail_usage("safetensors",
                    "tensor '" + printable(entry.name) + "' stands in two shards: " + it->second.file->path() + " and " + path);
   };
-  const std::string single = directory + "/model.safetensors", index_path = directory + "/model.safetensors.index.json";
+  const std::string single = single_file(directory), index_path = index_file(directory);
   if (file_exists(single)) {
     add(single);
     return result;

@@ -40,7 +40,7 @@ Described describe_directory(const ModelFiles& files) {
   Described d;
   const std::string& path = files.path();
   if (file_exists(path + "/config.json")) d.config = files.config();
-  if (file_exists(path + "/model.safetensors") || file_exists(path + "/model.safetensors.index.json"))
+  if (SafetensorsDirectory::exists(path))
     for (const auto& file : files.tensors().files()) d.contents.add(*file);
   if (!d.config && d.contents.files == 0)
     fail_usage("info", "'" + printable(path) + "' holds neither config.json nor model.safetensors" + gguf_hint(path));

@@ -81,8 +81,8 @@ constexpr BlockLayout block_layout(WeightFormat format) {
 constexpr bool is_int4(WeightFormat format) {
   return format == WeightFormat::kInt4Group32 || format == WeightFormat::kInt4Group128;
 }
-// Codes are integers: rungs that do not multiply bf16 as such take them by integer rows (gemm.h).
-constexpr bool multiplies_words(WeightFormat format) {
+// Rungs that do not multiply bf16 as such take these by rows of integers (gemm.h).
+constexpr bool has_integer_codes(WeightFormat format) {
   return format != WeightFormat::kPlain && format != WeightFormat::kFp8Block;
 }
 constexpr int64_t kMaxBlockHeader = 512;

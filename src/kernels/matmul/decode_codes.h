@@ -294,13 +294,7 @@ struct ByteCodes {
       f(unit, 1, Pairs{_mm512_unpackhi_epi8(low, high)});
     }
 #else
-#pragma GCC unroll 8
-    for (int unit = 0; unit < 8; ++unit) {
-      Pairs half0, half1;
-      unpack_bytes(codes + (step * 8 + unit) * 64, half0, half1);
-      f(unit, 0, make_pairs(int_even(half0), int_odd(half0)));
-      f(unit, 1, make_pairs(int_even(half1), int_odd(half1)));
-    }
+    words(codes, 0, step, [&](int unit, int half, Pairs w) { f(unit, half, make_pairs(int_even(w), int_odd(w))); });
 #endif
   }
 #endif

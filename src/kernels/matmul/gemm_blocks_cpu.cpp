@@ -13,7 +13,6 @@ namespace {
 
 // Up to here codes are widened in registers.
 constexpr int kDirectRows = FATHOM_RUNG_LEVEL >= 2 ? 4 : FATHOM_RUNG_LEVEL == 1 ? 2 : 0;
-constexpr int64_t kAhead = 2048;  // bytes that are fetched before they are needed
 
 template <class T, class U>
 constexpr bool kSame = false;
@@ -80,7 +79,7 @@ void direct(const DirectArgs& x) {
           const char* codes = block + p * x.panel_bytes + kLayout.header;
 #pragma GCC unroll 8
           for (int64_t i = 0; i < 2 * kLayout.code_bits; i += 2)  // 64 bytes each
-            prefetch(codes + step * 4 * kLayout.code_bits * 16 + i * 32 + kAhead);
+            prefetch(codes + step * 4 * kLayout.code_bits * 16 + i * 32 + kStreamAhead);
           if constexpr (kSame<Op, DotPairs>) {
             D::pairs(codes, k, step, [&](int unit, int half, Pairs column) {
 #pragma GCC unroll 4
@@ -267,7 +266,7 @@ constexpr FormatKernels format_kernels() {
   FormatKernels k = {widen<Op, D>, {}};
   if constexpr (kDirectRows >= 2) k.direct[1] = direct<Op, D, 1, direct_panels(1)>, k.direct[2] = direct<Op, D, 2, 1>;
   // Integer codes as floats are for f32 compute alone (gemm_words.h): 3 and 4 rows are not worth 18 kernels.
-  if constexpr (kDirectRows >= 4 && (kSame<Op, DotPairs> || !multiplies_words(D::kFormat)))
+  if constexpr (kDirectRows >= 4 && (kSame<Op, DotPairs> || !has_integer_codes(D::kFormat)))
     k.direct[3] = direct<Op, D, 3, 1>, k.direct[4] = direct<Op, D, 4, 1>;
   return k;
 }
@@ -417,7 +416,7 @@ void tile_blocks(const GemmTile& t) {
 #if FATHOM_GEMM_FMA
 void gemm_blocks_f32(const GemmTile& t) { tile_blocks<FmaF32, false>(t); }
 void gemm_blocks_widen(const GemmTile& t) {
-  multiplies_words(t.weight_format) ? gemm_blocks_words(t) : tile_blocks<FmaF32, true>(t);
+  has_integer_codes(t.weight_format) ? gemm_blocks_words(t) : tile_blocks<FmaF32, true>(t);
 }
 #endif
 #if FATHOM_GEMM_DOT

@@ -153,13 +153,9 @@ TEST_F(GemmBlocks, WordsAtTheirLimits) {
     set_isa_for_test(e.isa);
     set_bf16_engine_for_test(e.engine);
     for (const WeightFormat format : kFormats) {
-      if (!multiplies_words(format)) continue;
+      if (!has_integer_codes(format)) continue;
       WeightPart w = random_weight(rng, format, n, k);
-      // Codes at either end; scales stay as they are.
-      if (w.values.dtype() == DType::kI8)
-        for (int64_t i = 0; i < n * k; ++i) reinterpret_cast<int8_t*>(w.values.raw())[i] = i % 9 ? -128 : 127;
-      if (is_int4(format))
-        for (int64_t i = 0; i < w.values.bytes(); ++i) reinterpret_cast<uint8_t*>(w.values.raw())[i] = i % 9 ? 0xff : 0x00;
+      set_extreme_codes(w);
       Tensor x = random_rows(rng, m, k, false), got = Tensor::zeros({m, n}, DType::kF32), expected = got.clone();
       for (int64_t i = 0; i < k; ++i) {
         x.row<float>(0)[i] = i % 2 ? 1.9921875f : -1.9921875f;  // 255 / 128, the longest of bf16

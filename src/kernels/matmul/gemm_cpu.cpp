@@ -118,6 +118,10 @@ int64_t partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t super_k) 
   // block.
   return (super_k >= k ? micros * 2 / kMinVectors : micros * panels * 2 / kMinVectors) * kMaxVectors * 16 * 4;
 }
+using Tile = void (*)(const GemmTile&);
+constexpr GemmKernels vector_kernels(Tile plain, PanelFormat fly_format, Tile blocks) {
+  return {plain, fly_format, kMaxRows, a_bytes, partial_bytes, 1, blocks};
+}
 #endif
 
 // ---- tiles: 32 x 32 of C in four tiles, two tiles of A, two of B ----
@@ -171,25 +175,23 @@ int64_t tile_partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t supe
 
 #if FATHOM_GEMM_FMA
 const GemmKernels* gemm_f32_kernels() {
-  static constexpr GemmKernels kKernels = {tile_f32, PanelFormat::kF32, kMaxRows, a_bytes, partial_bytes, 1, gemm_blocks_f32};
+  static constexpr GemmKernels kKernels = vector_kernels(tile_f32, PanelFormat::kF32, gemm_blocks_f32);
   return &kKernels;
 }
 const GemmKernels* gemm_widen_kernels() {
-  static constexpr GemmKernels kKernels = {tile_widen, PanelFormat::kF32Rounded, kMaxRows, a_bytes, partial_bytes,
-                                           1,          gemm_blocks_widen};
+  static constexpr GemmKernels kKernels = vector_kernels(tile_widen, PanelFormat::kF32Rounded, gemm_blocks_widen);
   return &kKernels;
 }
 #if FATHOM_RUNG_LEVEL == 2
 const GemmKernels* gemm_widen_vnni_kernels() {
-  static constexpr GemmKernels kKernels = {tile_widen, PanelFormat::kF32Rounded, kMaxRows, a_bytes, partial_bytes,
-                                           1,          gemm_blocks_vnni};
+  static constexpr GemmKernels kKernels = vector_kernels(tile_widen, PanelFormat::kF32Rounded, gemm_blocks_vnni);
   return &kKernels;
 }
 #endif
 #endif
 #if FATHOM_GEMM_DOT
 const GemmKernels* gemm_dot_kernels() {
-  static constexpr GemmKernels kKernels = {tile_dot, PanelFormat::kPairs, kMaxRows, a_bytes, partial_bytes, 1, gemm_blocks_dot};
+  static constexpr GemmKernels kKernels = vector_kernels(tile_dot, PanelFormat::kPairs, gemm_blocks_dot);
   return &kKernels;
 }
 #endif

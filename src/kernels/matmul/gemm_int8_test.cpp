@@ -126,20 +126,7 @@ TEST_F(GemmInt8, ExtremesAreExact) {
       for (const int64_t m : {1, 9, 17}) {
         const int64_t n = 32, k = e.slow() ? 1024 : 9216;
         WeightPart w = random_part(format, n, k, rng.next_u64());
-        if (w.values.dtype() == DType::kI8)
-          for (int64_t i = 0; i < n * k; ++i) reinterpret_cast<int8_t*>(w.values.raw())[i] = i % 9 ? -128 : 127;
-        // Every second block of the largest codes alone: all bytes behind its scales, or before them; Q6_K's with the largest
-        // scale.
-        const GgmlTypeInfo& info = ggml_type_info(w.type);
-        const int64_t from = format == WeightFormat::kQ6_K   ? 0
-                             : format == WeightFormat::kQ4_K ? 16
-                                                             : info.bytes - info.block / 2;
-        for (int64_t i = 0; w.values.dtype() == DType::kU8 && i < w.values.bytes(); i += 2 * info.bytes) {
-          std::memset(w.values.raw() + i + from, 0xff, static_cast<size_t>(info.block / 2));
-          if (format == WeightFormat::kQ5_0) std::memset(w.values.raw() + i + 2, 0xff, 4);
-          if (format == WeightFormat::kQ6_K) std::memset(w.values.raw() + i + 128, 0xff, 64);
-          if (format == WeightFormat::kQ6_K) std::memset(w.values.raw() + i + 192, 0x80, 16);
-        }
+        set_extreme_codes(w);
         const Int8Rows x = random_int8_rows(rng, m, k, true);
         Tensor got = Tensor::empty({m, n}, DType::kF32), want = got.clone();
         GemmProblem g = problem(x, want);

@@ -22,7 +22,6 @@ constexpr int kColumnRows = 2, kGroupRows = 1;
 #endif
 constexpr int kStreamRows = kGroupRows < 4 ? kGroupRows : 4;  // up to here a panel is read from end to end, from memory
 constexpr int stream_panels(int64_t rows) { return FATHOM_RUNG_LEVEL >= 2 && rows <= 2 ? 2 : 1; }
-constexpr int64_t kInt8Ahead = 2048;  // bytes that are fetched before they are needed
 
 struct Int8Args {
   const char* a;  // row r at a + r kInt8ChunkBytes; the next chunk a_chunk bytes on
@@ -98,7 +97,7 @@ FATHOM_INLINE void multiply_group(const char* a, const char* b, int64_t b_panel,
   for (int64_t step = first; step < last; ++step) {
     if (stream) {
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) prefetch(b + step * kPanelRow + v / 2 * b_panel + v % 2 * 64 + kInt8Ahead);
+      for (int v = 0; v < V; ++v) prefetch(b + step * kPanelRow + v / 2 * b_panel + v % 2 * 64 + kStreamAhead);
     } else {
       prefetch(b_ahead);
       b_ahead += b_step;

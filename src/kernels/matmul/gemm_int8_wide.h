@@ -5,6 +5,7 @@
 //   8-bit codes   and rows as words for VPMADDWD: VPMADDUBSW would saturate
 // Additions run on four ports where FMA has two. Included by *_cpu.cpp files.
 #pragma once
+#include "backend/cpu/dot_words.h"
 #include "kernels/matmul/gemm_int8_tile.h"
 
 namespace fathom::FATHOM_RUNG {
@@ -36,8 +37,7 @@ struct WideArgs {
   bool resume;
 };
 
-// As instructions by their names: GCC would add the products of several turns first, in more registers than there are.
-FATHOM_INLINE void add_words(__m256i& sum, __m256i x) { __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(x)); }
+// By the instruction's name, as dot_words() has it.
 FATHOM_INLINE void add_shorts(__m256i& sum, __m256i x) { __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "x"(x)); }
 
 template <class F, int R>
@@ -51,8 +51,7 @@ FATHOM_INLINE void multiply_wide(const char* a, const char* b, int64_t k, I32 (&
         add_shorts(acc[r].lo, _mm256_maddubs_epi16(column.lo, row));
         add_shorts(acc[r].hi, _mm256_maddubs_epi16(column.hi, row));
       } else {
-        add_words(acc[r].lo, _mm256_madd_epi16(column.lo, row));
-        add_words(acc[r].hi, _mm256_madd_epi16(column.hi, row));
+        acc[r] = dot_words(acc[r], Pairs{column.lo, column.hi}, Pairs{row, row});
       }
     }
   }
@@ -168,7 +167,7 @@ void widen_groups(const char* group, int64_t groups, char* out) {
   for (int64_t g = 0; g < groups; ++g, group += int8_group_bytes(F::kFormat)) {
     const char* codes = group + F::kLayout.header;
     for (int64_t step = 0; step < F::kSteps; ++step) {
-      prefetch(codes + step * kPanelRow + kInt8Ahead);
+      prefetch(codes + step * kPanelRow + kStreamAhead);
       for (int quad = 0; quad < F::kQuads; ++quad, out += 4 / Wide<F>::kTurnK * 64)
         for (int half = 0; half < 2; ++half) {
           const Bytes bytes = F::codes(codes, step, quad, half);

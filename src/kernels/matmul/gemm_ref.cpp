@@ -134,11 +134,11 @@ BlockRow block_row(const WeightPart& w, int64_t n, int64_t k_end) {
 }
 // The sum of a group's operands of A, 16 or a multiple of 32, as the kernels take it: 16 lanes, then their tree.
 float sum_of_group(std::span<const float> a, GemmOrder order) {
-  const bool pairs = order == GemmOrder::kDot || order == GemmOrder::kTiles;
+  const bool pairs = order != GemmOrder::kF32;
   float lanes[16];
   for (size_t k = 0; k < a.size(); k += 32)
     for (size_t i = 0; i < 16; ++i) {
-      const auto at = [&](size_t j) { return order == GemmOrder::kF32 ? a[k + j] : to_float(to_bf16(a[k + j])); };
+      const auto at = [&](size_t j) { return pairs ? to_float(to_bf16(a[k + j])) : a[k + j]; };
       const float two = a.size() == 16 ? at(i) : pairs ? at(2 * i) + at(2 * i + 1) : at(i) + at(i + 16);
       lanes[i] = k == 0 ? two : lanes[i] + two;
     }
@@ -208,10 +208,9 @@ void reference_words(const GemmProblem& g, const WeightPart& weight, const GemmO
 }  // namespace
 
 void gemm_reference_blocks(const GemmProblem& g, const WeightPart& weight, const GemmOptions& options, GemmOrder order) {
-  if (order == GemmOrder::kWiden && multiplies_words(weight.format())) return reference_words(g, weight, options);
+  if (order == GemmOrder::kWiden && has_integer_codes(weight.format())) return reference_words(g, weight, options);
   const int64_t group = block_layout(weight.format()).group, padded = padded_k(g.k);
-  const bool fma = order == GemmOrder::kF32 || order == GemmOrder::kWiden;
-  const float offset = fma ? static_cast<float>(block_layout(weight.format()).offset) : 0.f;
+  const float offset = order == GemmOrder::kF32 ? static_cast<float>(block_layout(weight.format()).offset) : 0.f;
   for (int64_t n = 0; n < g.n; ++n) {
     BlockRow row = block_row(weight, n, g.k);
     for (float& code : row.codes) code += offset;

@@ -2,6 +2,7 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <vector>
 
 #include "backend/cpu/isa.h"
@@ -35,6 +36,26 @@ inline std::vector<GemmEngine> gemm_engines() {
     all.push_back({isa, Compute::kBF16, Bf16Engine::kOfRung, gemm_order(Compute::kBF16), portable});
   }
   return all;
+}
+
+// Codes at their ends: all of int8 and int4; of GGUF's types every second block of the largest alone, which are all bytes
+// behind its scales, or before them; Q6_K's with the largest scale.
+inline void set_extreme_codes(WeightPart& w) {
+  std::byte* const raw = w.values.raw();
+  const WeightFormat format = w.format();
+  if (w.values.dtype() == DType::kI8)
+    for (int64_t i = 0; i < w.values.bytes(); ++i) reinterpret_cast<int8_t*>(raw)[i] = i % 9 ? -128 : 127;
+  if (is_int4(format))
+    for (int64_t i = 0; i < w.values.bytes(); ++i) reinterpret_cast<uint8_t*>(raw)[i] = i % 9 ? 0xff : 0x00;
+  if (w.values.dtype() != DType::kU8) return;
+  const GgmlTypeInfo& info = ggml_type_info(w.type);
+  const int64_t from = format == WeightFormat::kQ6_K ? 0 : format == WeightFormat::kQ4_K ? 16 : info.bytes - info.block / 2;
+  for (int64_t i = 0; i < w.values.bytes(); i += 2 * info.bytes) {
+    std::memset(raw + i + from, 0xff, static_cast<size_t>(info.block / 2));
+    if (format == WeightFormat::kQ5_0) std::memset(raw + i + 2, 0xff, 4);
+    if (format == WeightFormat::kQ6_K) std::memset(raw + i + 128, 0xff, 64);
+    if (format == WeightFormat::kQ6_K) std::memset(raw + i + 192, 0x80, 16);
+  }
 }
 
 // B is `packed`, which holds one matrix.

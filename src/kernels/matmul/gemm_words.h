@@ -14,8 +14,7 @@ namespace {
 
 // Up to here codes are widened in registers.
 constexpr int kWordsDirectRows = FATHOM_RUNG_LEVEL >= 2 ? 4 : FATHOM_RUNG_LEVEL == 1 ? 2 : 1;
-constexpr int64_t kWordsAhead = 2048;  // bytes that are fetched before they are needed
-constexpr int64_t kWordsGroup = 32;    // k of a row that share a power of two
+constexpr int64_t kWordsGroup = 32;  // k of a row that share a power of two
 
 // A row of a block of 128 k; `group`: 32 k, or 16 where the format's scales are those of 16.
 struct alignas(64) WordRow {
@@ -107,7 +106,7 @@ void words_direct(const WordsDirectArgs& x) {
       for (int64_t step = group * W::kSteps; step < (group + 1) * W::kSteps; ++step) {
 #pragma GCC unroll 8
         for (int64_t i = 0; i < W::kLayout.code_bits; ++i)  // 64 bytes each
-          prefetch(codes + step * 64 * W::kLayout.code_bits + i * 64 + kWordsAhead);
+          prefetch(codes + step * 64 * W::kLayout.code_bits + i * 64 + kStreamAhead);
         D::words(codes, k, step, [&](int unit, int half, Pairs column) {
 #pragma GCC unroll 4
           for (int r = 0; r < R; ++r) {

@@ -7,7 +7,7 @@
 
 namespace fathom::FATHOM_RUNG {
 
-void gemm_blocks_vnni(const GemmTile& t) { multiplies_words(t.weight_format) ? gemm_words(t) : gemm_blocks_widen(t); }
+void gemm_blocks_vnni(const GemmTile& t) { has_integer_codes(t.weight_format) ? gemm_words(t) : gemm_blocks_widen(t); }
 
 }  // namespace fathom::FATHOM_RUNG
 #endif

@@ -22,6 +22,8 @@ constexpr int vectors_for(int) { return 1; }
 #endif
 constexpr int kMinVectors = FATHOM_RUNG_LEVEL >= 2 ? 2 : 1;
 static_assert(kMaxRows <= kMicroLanes);
+// Where a packed weight is read from end to end: bytes that are fetched before they are needed.
+constexpr int64_t kStreamAhead = 2048;
 
 enum class Finish : int { kPartial, kStoreF32, kAddF32, kStoreBf16 };
 
