@@ -1,6 +1,8 @@
 // Strict numerics of the whole model, by memcmp: the bits of a row depend on the tokens before it and the weights alone.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "base/thread_pool.h"
