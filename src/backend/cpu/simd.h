@@ -308,6 +308,7 @@ FATHOM_INLINE __m256 high8(F32 a) {
   return a.hi;
 #endif
 }
+FATHOM_INLINE float first_lane(F32 a) { return _mm256_cvtss_f32(low8(a)); }
 FATHOM_INLINE float reduce_add(F32 a) {
   const __m256 r8 = _mm256_add_ps(low8(a), high8(a));
   const __m128 r4 = _mm_add_ps(_mm256_castps256_ps128(r8), _mm256_extractf128_ps(r8, 1));

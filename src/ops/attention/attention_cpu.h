@@ -45,7 +45,7 @@ struct ForwardTile {
 inline int64_t padded_width(int64_t width) { return (width + 15) / 16 * 16; }
 inline int64_t forward_state_floats(const AttentionHead& h, int64_t lanes) { return lanes * (padded_width(h.value_width) + 2); }
 inline int64_t forward_scratch_floats(const AttentionHead& h) {
-  const int64_t lanes = kForwardTiles * kTileLanes, key = h.key_width + h.shared_width + 2,
+  const int64_t lanes = kForwardTiles * kTileLanes, key = padded_width(h.key_width + h.shared_width) + 2,
                 value = padded_width(h.value_width) + 16;
   const int64_t opened = h.record.type == KvType::kPlain ? 0 : 64 * (key + value) + 16;
   return opened + 64 * (key + value) + lanes * key + 2 * 64 * kTileLanes + 2 * lanes * (value + 2) + kTileLanes * 8 + 1024;

@@ -1,14 +1,15 @@
 // Decode with few lanes (at most 8: one query of a head or a small group). A product over lanes would use one lane in
-// sixteen, so here keys lie along the vector: 16 keys are transposed in registers on the way in. Each score is still the
-// one chain over the width, so the bits are those of the wide form. AVX-512 rungs, float words and pairs. For *_cpu.cpp files.
+// sixteen, so here keys lie along the vector: they are transposed on the way in. Each score is still the one chain over the
+// width, so the bits are those of the wide form. Vector rungs, float words and pairs. For *_cpu.cpp files.
 #pragma once
 #include "ops/attention/attention_pack.h"
 
-#if FATHOM_RUNG_LEVEL >= 2
+#if FATHOM_RUNG_LEVEL >= 1
 namespace fathom::FATHOM_RUNG {
 
 constexpr int64_t kFewLanes = 8;
 
+#if FATHOM_RUNG_LEVEL >= 2
 // Elements of a 64-byte line, and words of a transposed square of 16 keys as floats, in order of the elements.
 template <class T>
 constexpr int64_t kLine = 64 / sizeof(T);
@@ -72,6 +73,83 @@ __attribute__((noinline)) void few_scores(const AttentionHead& h, const T* block
   }
 }
 
+#else
+// 8 rows of 8 words become 8 columns, in registers.
+FATHOM_INLINE void transpose8(__m256* a) {
+  __m256 b[8];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+    b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {  // a[4 i + c]: column c of rows 4 i .. 4 i + 3, and column 4 + c above it
+    a[4 * i] = _mm256_shuffle_ps(b[4 * i], b[4 * i + 2], 0x44);
+    a[4 * i + 1] = _mm256_shuffle_ps(b[4 * i], b[4 * i + 2], 0xee);
+    a[4 * i + 2] = _mm256_shuffle_ps(b[4 * i + 1], b[4 * i + 3], 0x44);
+    a[4 * i + 3] = _mm256_shuffle_ps(b[4 * i + 1], b[4 * i + 3], 0xee);
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    const __m256 low = a[c], high = a[4 + c];
+    a[c] = _mm256_permute2f128_ps(low, high, 0x20);
+    a[4 + c] = _mm256_permute2f128_ps(low, high, 0x31);
+  }
+}
+// 32 bytes of a row, zeros from its n-th element on.
+template <class T>
+FATHOM_INLINE __m256 load_half_line(const T* p, int64_t n) {
+  if (n >= static_cast<int64_t>(32 / sizeof(T))) return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
+  T padded[32 / sizeof(T)] = {};
+  __builtin_memcpy(padded, p, static_cast<size_t>(n) * sizeof(T));
+  return _mm256_loadu_ps(reinterpret_cast<const float*>(padded));
+}
+// A column of words of 8 keys as floats; to: [elements][64 keys].
+FATHOM_INLINE void store_column(__m256 words, float* to, const float*) { _mm256_storeu_ps(to, words); }
+FATHOM_INLINE void store_column(__m256 words, float* to, const bf16*) {
+  const __m256i w = _mm256_castps_si256(words);
+  _mm256_storeu_ps(to, _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)));
+  _mm256_storeu_ps(to + 64, _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32(static_cast<int>(0xffff0000u)))));
+}
+constexpr int64_t kFewDepth = 32;  // elements of 64 keys in scratch: a quarter of L1
+
+// s [n][64] = scale K Q^T for the keys 0 .. last of a block: its elements are transposed, kFewDepth of every row at a time, so
+// that a product with lanes as rows and keys along the vector reads them from L1. columns: scratch of kFewDepth x 64.
+// prefetch() is called for every 16 lines.
+template <class T, class Prefetch>
+void few_scores(int64_t n, const AttentionHead& h, const T* block, int64_t last, const float* q, int64_t q_shared,
+                int64_t q_stride, float* columns, float* s, Prefetch& prefetch) {
+  constexpr int64_t kLine = 64 / sizeof(T), kHalf = kLine / 2, kPer = kHalf / 8;
+  const int64_t part_offset[2] = {h.key_offset, h.shared_offset}, part_width[2] = {h.key_width, h.shared_width};
+  const int parts = h.shared_width > 0 ? 2 : 1;
+  for (int part = 0; part < parts; ++part) {
+    const int64_t width = part_width[part];
+    for (int64_t d = 0; d < width; d += kFewDepth) {
+      const int64_t depth = (width - d < kFewDepth ? width - d : kFewDepth);
+      for (int64_t key = 0; key <= last; key += 16)
+        for (int64_t at = 0; at < depth; at += kLine) {
+          for (int64_t half = at; half < at + kLine && half < depth; half += kHalf)
+            for (int64_t first = key; first < key + 16; first += 8) {
+              __m256 a[8];
+#pragma GCC unroll 8
+              for (int r = 0; r < 8; ++r)
+                a[r] = load_half_line(
+                    block + part_offset[part] + (first + r < last ? first + r : last) * h.row_width + d + half, depth - half);
+              transpose8(a);
+#pragma GCC unroll 8
+              for (int w = 0; w < 8; ++w) store_column(a[w], columns + (half + kPer * w) * 64 + first, block);
+            }
+          prefetch();
+        }
+      const bool begin = part == 0 && d == 0, end = part == parts - 1 && d + depth == width;
+      const Gemm<float> g{n, last / 16 + 1, depth, q_stride, 1, columns, 64, s, 64, nullptr, end ? h.scale : 1};
+      const float* at = q + (part ? q_shared : 0) + d;
+      begin ? gemm_few<FloatWord, Start::kZero>(g, at) : gemm_few<FloatWord, Start::kLoad>(g, at);
+    }
+  }
+}
+#endif
+
 // One lane: s [64] becomes exp(s - m) for the keys 0 .. rel and 0 up to `last`; the sums have the tree of the wide form.
 template <class T>
 FATHOM_INLINE void few_softmax(float* s, int64_t rel, int64_t last, float* m, float* l, float* alpha) {
@@ -90,9 +168,9 @@ FATHOM_INLINE void few_softmax(float* s, int64_t rel, int64_t last, float* m, fl
     sum = sum + p;
     store(s + 16 * g, round_to_store(p, static_cast<const T*>(nullptr)));
   }
-  *m = _mm512_cvtss_f32(m_new.v);
-  *alpha = _mm512_cvtss_f32(a.v);
-  *l = _mm512_cvtss_f32(fma(set1(*l), a, set1(reduce_add(sum))).v);
+  *m = first_lane(m_new);
+  *alpha = first_lane(a);
+  *l = first_lane(fma(set1(*l), a, set1(reduce_add(sum))));
 }
 
 #if FATHOM_RUNG_LEVEL >= 3

@@ -148,14 +148,14 @@ class Forward {
     shared_value_ =
         U::kPer == 1 && value_offset >= 0 && value_offset + h_.value_width <= h_.key_width && h_.value_width % 16 == 0;
     value_stride_ = shared_value_ ? key_ : value_ + 16;  // + 16: rows must not all fall into the same few cache sets
-    k_ = take<Word>(64 * key_);
+    k_ = take<Word>(64 * round16(key_));
     v_ = shared_value_ ? k_ + value_offset : take<Word>(64 * value_stride_);
     q_ = take<Word>(kForwardTiles * kTileLanes * key_);
     s_ = take<float>(64 * kTileLanes);
     if (quantised_) opened_ = take<T>(64 * h_.row_width * static_cast<int64_t>(sizeof(T)) / 4 + 16);
     alpha_ = take<float>(kTileLanes);
     rel_ = take<float>(kTileLanes);
-#if FATHOM_RUNG_LEVEL >= 2
+#if FATHOM_RUNG_LEVEL >= 1
     few_ = t_.num_lanes <= kFewLanes && h_.value_width % (16 * U::kPer) == 0;
 #endif
 #if FATHOM_RUNG_LEVEL >= 3
@@ -177,7 +177,7 @@ class Forward {
     const int64_t last = position(t_.num_lanes - 1), begin = super * kSuperBlocks;
     const int64_t end = at_most(begin + kSuperBlocks, last / 64 + 1);
     for (int64_t i = 0; i < round16(t_.num_lanes); ++i) state.m[i] = kMinusInfinity, state.l[i] = 0;
-#if FATHOM_RUNG_LEVEL >= 2
+#if FATHOM_RUNG_LEVEL >= 1
     if (few_) return run_few(begin, end, last, state);
 #endif
     for (int64_t b = begin; b < end; ++b) {
@@ -272,7 +272,7 @@ class Forward {
       to_words(from + h_.key_width, h_.shared_width, q_ + i * few_stride() + few_shared());
     }
   }
-#if FATHOM_RUNG_LEVEL >= 2
+#if FATHOM_RUNG_LEVEL >= 1
   // s_ [lanes][64] = scale K Q^T of a block.
   template <class Prefetch>
   void few_scores_of(const T* block, int64_t last, Prefetch& prefetch) {
@@ -280,6 +280,9 @@ class Forward {
 #if FATHOM_RUNG_LEVEL >= 3
     if constexpr (U::kPer == 2) return few_pair_scores(n, h_, block, last, q_, few_shared(), few_stride(), k_, s_, prefetch);
 #endif
+#if FATHOM_RUNG_LEVEL == 1
+    few_scores(n, h_, block, last, q_, few_shared(), few_stride(), k_, s_, prefetch);
+#else
     if constexpr (U::kPer == 1) {
       if (n == 1)
         few_scores<1>(h_, block, last, q_, few_shared(), few_stride(), s_, prefetch);
@@ -290,6 +293,7 @@ class Forward {
       else
         few_scores<8>(h_, block, last, q_, few_shared(), few_stride(), s_, prefetch);
     }
+#endif
   }
   // o (+)= P V of a block for the lanes from `from` on.
   void few_sums(const T* block, int64_t last, int64_t from, bool fresh, float* o) {

@@ -125,18 +125,25 @@ void gemm(const Gemm<B>& g, const typename U::Word* a) {
   }
 }
 
-// Few rows (at most 8), all in one register tile however wide B is: B is read once.
+// Few rows (at most 8): B is read from memory once. All rows are in one register tile; AVX2 has registers for 6, and takes 7
+// and 8 in two tiles, column by column.
 template <class U, int R, Start start, class B>
 FATHOM_INLINE void few_rows(const Gemm<B>& g, const typename U::Word* a) {
-  constexpr int kWide = R <= 2 ? 8 : R <= 4 ? 4 : 3;
+  constexpr bool kWhole = FATHOM_RUNG_LEVEL >= 2 || R <= 6;
+  constexpr int kWide = FATHOM_RUNG_LEVEL >= 2 ? (R <= 2 ? 8 : R <= 4 ? 4 : 3) : R == 1 ? 4 : R == 2 ? 2 : 1;
   int64_t v = 0;
   auto go = [&]<int NV>() {
-    for (; v + NV <= g.nvec; v += NV) panel<U, R, NV, start, false>(g, a, g.b + 16 * v, g.c + 16 * v, g.row_scale);
+    for (; v + NV <= g.nvec; v += NV) {
+      const B* b = g.b + 16 * v;
+      float* c = g.c + 16 * v;
+      panel<U, kWhole ? R : 4, NV, start, false>(g, a, b, c, g.row_scale);
+      if constexpr (!kWhole) panel<U, R - 4, NV, start, false>(g, a + 4 * g.a_row, b, c + 4 * g.c_row, g.row_scale + 4);
+    }
   };
   go.template operator()<kWide>();
   if constexpr (kWide > 4) go.template operator()<4>();
-  go.template operator()<2>();
-  go.template operator()<1>();
+  if constexpr (kWide > 2) go.template operator()<2>();
+  if constexpr (kWide > 1) go.template operator()<1>();
 }
 template <class U, Start start, class B>
 void gemm_few(const Gemm<B>& g, const typename U::Word* a) {
