@@ -4,7 +4,8 @@
 # A file x_cpu.cpp is written once over backend/cpu/simd.h and compiled once for every rung of RUNGS:
 # FATHOM_RUNG is the rung's namespace, and the flags are that rung's alone. Such files hold only kernels over raw
 # pointers and no std:: templates, so that no inline function compiled for a newer processor can be picked by the linker.
-set(FATHOM_FLAGS_portable "")
+# -O3 spends half of a file's time on unrolling again what is written out; the vectors are GCC's own, and as fast without.
+set(FATHOM_FLAGS_portable $<$<CONFIG:Release>:-O2>)
 set(FATHOM_FLAGS_avx2 -mavx2 -mfma -mf16c)
 # -Wno-…uninitialized: GCC 12 warns about its own _mm512_undefined_*.
 set(FATHOM_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512 -Wno-maybe-uninitialized -Wno-uninitialized)

@@ -23,7 +23,7 @@ const GemmKernels& choose(Compute compute) {
   using Get = const GemmKernels* (*)();
   constexpr IsaTable<Get> f32 = {portable::gemm_f32_kernels, avx2::gemm_f32_kernels, avx512::gemm_f32_kernels};
   constexpr IsaTable<Get> widen = {portable::gemm_widen_kernels, avx2::gemm_widen_kernels, avx512::gemm_widen_kernels};
-  constexpr IsaTable<Get> dot = {portable::gemm_dot_kernels, portable::gemm_dot_kernels, avx512::gemm_dot_kernels,
+  constexpr IsaTable<Get> dot = {portable::gemm_dot_kernels, portable::gemm_dot_kernels, portable::gemm_dot_kernels,
                                  avx512bf16::gemm_dot_kernels};
   constexpr IsaTable<Get> tiles = {portable::gemm_tile_kernels, portable::gemm_tile_kernels, avx512::gemm_tile_kernels,
                                    avx512::gemm_tile_kernels, amx::gemm_tile_kernels};

@@ -261,12 +261,17 @@ struct FormatKernels {
 };
 constexpr int direct_panels(int64_t rows) { return rows == 1 ? 2 : 1; }
 
+// Whether the rung multiplies so outside tiles.
+template <class Op>
+constexpr bool kVectors = kSame<Op, DotPairs> ? FATHOM_GEMM_DOT : FATHOM_GEMM_FMA;
+
 template <class Op, class D>
 constexpr FormatKernels format_kernels() {
   FormatKernels k = {widen<Op, D>, {}};
-  if constexpr (kDirectRows >= 2) k.direct[1] = direct<Op, D, 1, direct_panels(1)>, k.direct[2] = direct<Op, D, 2, 1>;
+  if constexpr (kVectors<Op> && kDirectRows >= 2)
+    k.direct[1] = direct<Op, D, 1, direct_panels(1)>, k.direct[2] = direct<Op, D, 2, 1>;
   // Integer codes as floats are for f32 compute alone (gemm_words.h): 3 and 4 rows are not worth 18 kernels.
-  if constexpr (kDirectRows >= 4 && (kSame<Op, DotPairs> || !has_integer_codes(D::kFormat)))
+  if constexpr (kVectors<Op> && kDirectRows >= 4 && (kSame<Op, DotPairs> || !has_integer_codes(D::kFormat)))
     k.direct[3] = direct<Op, D, 3, 1>, k.direct[4] = direct<Op, D, 4, 1>;
   return k;
 }

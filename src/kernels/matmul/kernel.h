@@ -6,7 +6,7 @@
 
 // What a rung's files compile (kernel_table.h).
 #define FATHOM_GEMM_FMA (FATHOM_RUNG_LEVEL <= 2)
-#define FATHOM_GEMM_DOT (FATHOM_RUNG_LEVEL == 0 || FATHOM_RUNG_LEVEL == 2 || FATHOM_RUNG_LEVEL == 3)
+#define FATHOM_GEMM_DOT (FATHOM_RUNG_LEVEL == 0 || FATHOM_RUNG_LEVEL == 3)
 #define FATHOM_GEMM_TILES (FATHOM_RUNG_LEVEL == 0 || FATHOM_RUNG_LEVEL == 2 || FATHOM_RUNG_LEVEL == 4)
 
 namespace fathom {

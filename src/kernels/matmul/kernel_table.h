@@ -4,13 +4,13 @@
 #include "kernels/matmul/kernel.h"
 
 // A rung compiles what its own instructions bring; what would be the same code as on the rung below is taken from there. What
-// there may be no instructions for (products of bf16 pairs, tiles) runs, emulated, on portable, which every machine has, and on
-// avx512, whose register tiles and packing are those of the rungs above.
+// there may be no instructions for (products of bf16 pairs, tiles) runs, emulated, on portable, which every machine has; tiles
+// on avx512 too, whose packing is that of the rungs above.
 #define FATHOM_DECLARE_GEMM(rung)                                                                                            \
   namespace fathom::rung {                                                                                                   \
   const GemmKernels* gemm_f32_kernels();       /* not avx512bf16, amx */                                                     \
   const GemmKernels* gemm_widen_kernels();     /* not avx512bf16, amx */                                                     \
-  const GemmKernels* gemm_dot_kernels();       /* not avx2, amx */                                                           \
+  const GemmKernels* gemm_dot_kernels();       /* portable, avx512bf16 */                                                    \
   const GemmKernels* gemm_tile_kernels();      /* not avx2, avx512bf16 */                                                    \
   const GemmKernels* gemm_int8_kernels();      /* not amx */                                                                 \
   const GemmKernels* gemm_int8_tile_kernels(); /* not avx2, avx512bf16 */                                                    \
