@@ -99,7 +99,7 @@ TEST_F(Commands, GenerateIsASeedsFunction) {
   const Json bf16 = with({"--seed", "1", "--dtype", "bf16", "--mla", "absorbed"});
   EXPECT_NE(bf16.at("numerics"), a.at("numerics"));
   const Json int8 = with({"--seed", "1", "--weights", "int8", "--activations", "int8"});
-  EXPECT_EQ(int8.at("numerics"), a.at("numerics").get<std::string>() + "/int8/activations-int8");
+  EXPECT_EQ(int8.at("numerics"), a.at("numerics").get<std::string>() + "/int8/activations-int8-groups");
   EXPECT_EQ(int8.at("token_ids"),
             with({"--seed", "1", "--weights", "int8", "--activations", "int8", "--threads", "1"}).at("token_ids"));
 }

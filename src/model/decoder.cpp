@@ -59,7 +59,7 @@ std::string Numerics::identity() const {
          (mla == MlaFormula::kExpanded ? "/expanded" : "/absorbed") +
          (weights == WeightFormat::kPlain ? "" : "/" + std::string(weight_format_name(weights))) +
          (cache == KvType::kPlain ? "" : "/cache-" + std::string(kv_type_name(cache))) +
-         (activations == Activations::k16Bit ? "" : "/activations-int8");
+         (activations == Activations::k16Bit ? "" : "/activations-int8-groups");
 }
 
 Decoder::Impl::Impl(ModelConfig model_config, Numerics run_numerics) : config(std::move(model_config)), numerics(run_numerics) {

@@ -7,9 +7,12 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/rng.h"
 #include "base/thread_pool.h"
 #include "kernels/matmul/quantize_part.h"
+#include "kernels/matmul/random_part.h"
 #include "model/decoder_testing.h"
+#include "nn/linear.h"
 #include "tensor/format/dequantize.h"
 
 namespace fathom {
@@ -146,6 +149,46 @@ TEST(DecoderFormats, Strict) {
   set_num_threads(2);
 }
 
+// int8 rows read a row in groups of 64 k, GGUF's types in groups of 32: each has its own bits in one fused weight, too.
+TEST(DecoderFormats, PartsOfOneWeightReadTheirOwnGroups) {
+  const WeightPart parts[] = {random_part(WeightFormat::kInt8Row, 40, 160, 1), random_part(WeightFormat::kQ8_0, 24, 160, 2)};
+  Tensor x = Tensor::empty({3, 160}, DType::kF32);
+  Rng rng(3, RngStream::kTest);
+  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = rng.next_normal();
+  const auto product = [&](std::span<const WeightPart> weight, int64_t rows) {
+    const PackedMatrix packed = PackedMatrix::pack(weight, Compute::kBF16, Activations::kInt8);
+    Tensor y = Tensor::empty({3, rows}, DType::kF32);
+    matmul_forward(LinearInput(x).int8({&packed, 1}), packed, nullptr, y);
+    return y;
+  };
+  const Tensor fused = product(parts, 64), first = product({parts, 1}, 40), second = product({parts + 1, 1}, 24);
+  for (int64_t r = 0; r < 3; ++r) {
+    EXPECT_EQ(std::memcmp(fused.row<float>(r), first.row<float>(r), 40 * 4), 0);
+    EXPECT_EQ(std::memcmp(fused.row<float>(r) + 40, second.row<float>(r), 24 * 4), 0);
+  }
+}
+
+// What an outlier costs is the precision of its own group: another's products stay within the half step of their codes.
+TEST(DecoderFormats, AnOutlierStaysInItsGroup) {
+  for (const WeightFormat format : kInt8Formats) {
+    const int64_t k = 512, group = int8_layout(format).group;
+    const WeightPart w = random_part(format, 32, k, 5);
+    const PackedMatrix packed = PackedMatrix::pack({&w, 1}, Compute::kBF16, Activations::kInt8);
+    Tensor x = Tensor::zeros({2, k}, DType::kF32);
+    Rng rng(4, RngStream::kTest);
+    for (int64_t i = group; i < k; ++i) x.row<float>(0)[i] = x.row<float>(1)[i] = rng.next_normal();
+    x.row<float>(1)[3] = 1e5f;
+    Tensor y = Tensor::empty({2, 32}, DType::kF32);
+    matmul_forward(LinearInput(x).int8({&packed, 1}), packed, nullptr, y);
+    const Tensor values = dequantised(w);
+    for (int64_t n = 0; n < 32; ++n) {
+      // The outlier's code is 127: exact, but for f32's rounding of sums of 1e5 times a weight, or times a scale and a minimum.
+      EXPECT_NEAR(y.row<float>(1)[n] - 1e5f * values.row<float>(n)[3], y.row<float>(0)[n], 1e5f * 0.1f * 1e-6f)
+          << weight_format_name(format) << " " << n;
+    }
+  }
+}
+
 TEST(DecoderFormats, Int8ActivationsWantTheirFormats) {
   for (const WeightFormat format : {WeightFormat::kPlain, WeightFormat::kInt4Group32}) {
     Decoder model = wide_model("qwen2", {Compute::kBF16, MlaFormula::kExpanded, format, KvType::kPlain, Activations::kInt8});
@@ -173,7 +216,7 @@ TEST(DecoderFormats, IdentityNamesTheFormat) {
   numerics.weights = WeightFormat::kQ4_0;
   EXPECT_EQ(numerics.identity(), plain + "/q4_0");
   numerics.activations = Activations::kInt8;
-  EXPECT_EQ(numerics.identity(), plain + "/q4_0/activations-int8");
+  EXPECT_EQ(numerics.identity(), plain + "/q4_0/activations-int8-groups");
 }
 
 }  // namespace

@@ -73,9 +73,18 @@ Linear::Linear(std::vector<Part> parts, int64_t in, bool with_bias) : parts_(std
   }
 }
 
+const Int8Rows& LinearInput::int8(std::span<const PackedMatrix> weights) const {
+  int8_.rows = x_.rows(), int8_.k = x_.dim(1);
+  for (const PackedMatrix& w : weights)
+    for (const PackedMatrix::Piece& piece : w.pieces())
+      if (Tensor& codes = int8_.codes(piece.format); !codes.defined())
+        codes = quantize_rows(x_, int8_layout(piece.format).group);
+  return int8_;
+}
+
 void grouped_forward(const LinearInput& x, const GroupedRows& groups, const GroupedWeight& w, Compute compute, Tensor& y) {
   if (w.packed && w.packed[0].activations() == Activations::kInt8)
-    grouped_matmul_forward(x.int8(), groups, w.packed, y);
+    grouped_matmul_forward(x.int8({w.packed, groups.offsets.size() - 1}), groups, w.packed, y);
   else
     grouped_matmul_forward(x.x(), groups, w, compute, y);
 }
@@ -84,7 +93,7 @@ void Linear::forward(const LinearInput& x, Compute compute, Tensor& y) const {
   ProfileScope scope(label_.c_str(), {product_work(x.x()).flops, static_cast<double>(weight_bytes())});
   const Tensor* const added = has_bias() ? &bias.value : nullptr;
   if (packed_.defined() && packed_.activations() == Activations::kInt8)
-    matmul_forward(x.int8(), packed_, added, y);
+    matmul_forward(x.int8({&packed_, 1}), packed_, added, y);
   else
     matmul_forward(x.x(), {weight.value, packed_.defined() ? &packed_ : nullptr}, added, compute, y);
 }

@@ -23,16 +23,13 @@ PackedMatrix pack_parts(const Parameter& p, int64_t begin, int64_t end, const Pa
 // The same for parts at hand; `name` of the weight for the error where int8 activations want a format that these are not in.
 PackedMatrix pack_quantised(const std::string& name, std::span<const WeightPart> parts, const PackOptions& packing);
 
-// Rows that linear layers read: rounded to int8 once, when the first of them wants it.
+// Rows that linear layers read: rounded to int8 once for each kind of weight, when the first of the kind wants it.
 class LinearInput {
  public:
   LinearInput(const Tensor& x) : x_(x) {}  // NOLINT: a tensor is an input
   const Tensor& x() const { return x_; }
   int64_t rows() const { return x_.rows(); }
-  const Int8Rows& int8() const {
-    if (!int8_.defined()) int8_ = quantize_rows(x_);
-    return int8_;
-  }
+  const Int8Rows& int8(std::span<const PackedMatrix> weights) const;
 
  private:
   Tensor x_;

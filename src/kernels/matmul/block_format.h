@@ -102,7 +102,7 @@ constexpr int64_t kBlockCodesBytes = 2 * kBlockK * kPanelRow, kBlockScalesBytes 
 // What the codes of a weight are multiplied with.
 enum class Activations : uint8_t {
   k16Bit,  // f32 or bf16, as the GEMM computes
-  kInt8,   // rows of int8 with a scale each (int8_rows.h)
+  kInt8,   // rows of int8 with a scale for every 32 or 64 k (int8_rows.h)
 };
 // A weight for int8 rows is packed otherwise. A panel holds the scale of each column, where there is one; then, of K types, for
 // every 256 k their factors, f16 d [32] (and dmin [32]); then its groups. A group is a header and its codes, unsigned:
@@ -113,7 +113,9 @@ enum class Activations : uint8_t {
 //             this order are vector 0, 1, 2 (upper nibbles), 3 …
 //   fifth bits, upper two   behind a group's nibbles: 64 bytes for 8 or 4 of these vectors, from the lowest bits up
 struct Int8Layout {
-  int64_t group;  // k that share a scale, or whose multiples k is padded to; 0: there is no kernel for the format
+  // k of a row of int8 that share a scale, and of the weight, but for kInt8Row; k is padded to its multiples. 0: there is no
+  // kernel for the format.
+  int64_t group;
   int64_t head, factors, header, code_bits;  // bytes; `factors`: for 256 k
   int offset_bits;
   bool has_min;

@@ -119,9 +119,9 @@ void run_pass(const GemmPlan& plan, std::span<const GemmProblem> problems, const
       const bool blocks = g.packed && g.packed_format != WeightFormat::kPlain;
       t.weight_format = blocks ? g.packed_format : WeightFormat::kPlain;
       t.format = g.packed ? (options.compute == Compute::kF32 ? PanelFormat::kF32 : PanelFormat::kPairs) : kernels.fly_format;
-      t.panel_bytes = g.a_scales ? int8_panel_bytes(g.packed_format, g.k)
-                      : blocks   ? block_panel_bytes(g.packed_format, g.k)
-                                 : packed_panel_bytes(g.k, t.format);
+      t.panel_bytes = g.a_int8 ? int8_panel_bytes(g.packed_format, g.k)
+                      : blocks ? block_panel_bytes(g.packed_format, g.k)
+                               : packed_panel_bytes(g.k, t.format);
       t.packed = g.packed ? static_cast<const char*>(g.packed) : plan.share_b ? shared + block.b_offset : nullptr;
       t.c = g.c;
       t.ldc = g.ldc;
@@ -130,8 +130,6 @@ void run_pass(const GemmPlan& plan, std::span<const GemmProblem> problems, const
       t.accumulate = options.accumulate;
       t.bias_bf16 = g.bias_bf16;
       t.super_k = block.super_k;
-      t.a_scales = g.a_scales;
-      t.a_sums = g.a_sums;
       const int64_t a_bytes = align(kernels.a_bytes(t.rows, t.super_k, t.a.k_contiguous));
       const int64_t b_bytes = blocks     ? align(kBlockScratchBytes + t.rows * t.super_k / 16 * 4)
                               : t.packed ? 0
@@ -168,14 +166,14 @@ void finish_empty(const GemmProblem& g, const GemmOptions& options) {
 void set_bf16_engine_for_test(Bf16Engine engine) { bf16_engine.store(engine); }
 
 void gemm(std::span<const GemmProblem> problems, const GemmOptions& options) {
-  const bool int8 = !problems.empty() && problems[0].a_scales;
+  const bool int8 = !problems.empty() && problems[0].a_int8;
   const GemmKernels& kernels = int8 ? choose_int8() : choose(options.compute);
   thread_local GemmPlan plan;
   for (const GemmProblem& g : problems) {
     if (g.k == 0) finish_empty(g, options);
     CHECK(g.packed_format == WeightFormat::kPlain || (g.packed && g.a.k_contiguous));
-    CHECK((g.a_scales != nullptr) == int8);
-    if (int8) CHECK(takes_int8(g.packed_format) && g.a_sums && g.k <= kMaxInt8K);
+    CHECK(g.a_int8 == int8);
+    if (int8) CHECK(takes_int8(g.packed_format));
   }
   for (GemmPlanner planner(problems, kernels, num_threads()); planner.next(plan);)
     run_pass(plan, problems, kernels, options, plan.share_b ? shared_scratch.get(plan.shared_bytes) : nullptr,

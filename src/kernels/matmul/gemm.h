@@ -14,9 +14,10 @@
 //         a = round(x / s), s = 2^(exponent of the largest |x| - 14), of x rounded to bf16: exact unless x is below 2^-7 of the
 //         largest. The sum over a group, or 32 k of a larger one, is one of integers; sum = fma(float(it), scale * s, sum),
 //         with a minimum then sum = fma(s * float(sum of a), min, sum). A value that is not finite makes s NaN
-//   A in int8 (int8_rows.h): sums of products of codes are exact integers, so the same on every rung. A scale a column:
-//         float(sum) * (row's scale * column's scale). A scale a group: sum = fma(float(group's sum), scale, sum), with a
-//         minimum then sum = fma(float(sum of A's codes), min, sum), group after group; the end times the row's scale
+//   A in int8 (int8_rows.h): sums of products of codes over a group of the row are exact integers, so the same on every rung.
+//         A scale a column: sum = fma(float(group's sum), row's scale, sum), group after group; the end times the column's
+//         scale. A scale a group: sum = fma(float(group's sum), scale * row's scale, sum), with a minimum then
+//         sum = fma(row's scale * float(sum of A's codes), min, sum)
 #pragma once
 #include <span>
 
@@ -29,10 +30,9 @@ struct GemmProblem {
   MatrixView a, b;
   const void* packed = nullptr;  // a PackedMatrix::Piece of a [n, k] weight; then `b` is not read
   WeightFormat packed_format = WeightFormat::kPlain;
-  // A in int8: a.data are the codes of Int8Rows, a.ld their row's bytes; all problems of a list alike. `packed` was packed for
-  // it.
-  const float* a_scales = nullptr;  // of memory row r
-  const int32_t* a_sums = nullptr;
+  // A in int8: a.data are the codes of Int8Rows for packed_format, a.ld their row's bytes; all problems of a list alike.
+  // `packed` was packed for it.
+  bool a_int8 = false;
   int64_t m = 0, n = 0, k = 0;
   void* c = nullptr;  // [m, n], rows ldc apart
   int64_t ldc = 0;

@@ -51,12 +51,14 @@ template <class F>
 void add_group(const float* chain, const char* a, int64_t sum_at, const char* factors, const char* header, int64_t rows,
                bool resume, float* sums) {
   for (int64_t half = 0; half < 2; ++half) {
-    const F32 scale = F::scale(factors, header, half);
+    F32 scale = set1(1);
+    if constexpr (!F::kColumnScale) scale = F::scale(factors, header, half);
     for (int64_t r = 0; r < rows; ++r) {
-      const int32_t a_sum = load_word(a + r * kInt8ChunkBytes + sum_at);
+      const char* a_sum = a + r * kInt8ChunkBytes + sum_at;
       float* sum = sums + r * kPanel + 16 * half;
-      F32 x = fma(to_f32(load_i32(chain + r * kPanel + 16 * half) + F::start(a_sum)), scale, resume ? load(sum) : zero());
-      if constexpr (F::kLayout.has_min) x = fma(set1(static_cast<float>(a_sum)), F::min(factors, header, half), x);
+      F32 x = fma(to_f32(load_i32(chain + r * kPanel + 16 * half) + F::start(load_word(a_sum))), scale * set1(row_scale(a_sum)),
+                  resume ? load(sum) : zero());
+      if constexpr (F::kLayout.has_min) x = fma(set1(scaled_sum(a_sum)), F::min(factors, header, half), x);
       store(sum, x);
     }
   }
@@ -68,9 +70,6 @@ void tiles_int8(const GemmTile& t) {
   const int64_t micros = (t.rows + kRows - 1) / kRows, k_end = round_up(t.k, kGroup),
                 super_k = round_up(t.super_k, kInt8ChunkK);
   Tiles tiles;
-  float* a_scales;
-  int32_t* a_sums;
-  gather_int8(t, a_scales, a_sums);
   alignas(64) float chain[kRows * kPanel];
   int64_t configured = 0;
   for (int64_t ks = 0; ks < k_end; ks += super_k) {
@@ -92,30 +91,15 @@ void tiles_int8(const GemmTile& t) {
           if (configured != rows) configure_int8(tiles, configured = rows, kGroup);
           const char* a = t.a_scratch + ((k0 - ks) / kInt8ChunkK * t.rows + m) * kInt8ChunkBytes;
           float* sums = slots + i * kRows * kPanel;
-          if constexpr (F::kColumnScale) {
-            if (k0 > 0)
-              load_square(tiles, rows, sums);
-            else
-              zero_square(tiles, rows);
-            for (int64_t g = 0; g < groups; ++g) multiply_int8(tiles, a + g * kGroup, bytes[g], rows);
-            store_square(tiles, rows, sums);
-          } else {
-            for (int64_t g = 0; g < groups; ++g) {
-              zero_square(tiles, rows);
-              multiply_int8(tiles, a + g * kGroup, bytes[g], rows);
-              store_square(tiles, rows, chain);
-              add_group<F>(chain, a, kInt8ChunkK + g * 4, factors + (k0 + g * kGroup) / 256 * F::kLayout.factors,
-                           group + g * kGroupBytes, rows, k0 > 0 || g > 0, sums);
-            }
+          for (int64_t g = 0; g < groups; ++g) {
+            zero_square(tiles, rows);
+            multiply_int8(tiles, a + g * kGroup, bytes[g], rows);
+            store_square(tiles, rows, chain);
+            add_group<F>(chain, a, kInt8ChunkK + g * kGroup / 32 * 4, factors + (k0 + g * kGroup) / 256 * F::kLayout.factors,
+                         group + g * kGroupBytes, rows, k0 > 0 || g > 0, sums);
           }
           if (k1 < k_end) continue;
-          if constexpr (F::kColumnScale)
-            for (int64_t r = 0; r < rows; ++r)
-              for (int64_t v = 0; v < 2; ++v) {
-                float* sum = sums + r * kPanel + v * 16;
-                store_i32(sum, load_i32(sum) + F::start(a_sums[m + r]));
-              }
-          scale_int8<F>(a_scales + m, rows, 2, head, 0, sums);
+          scale_columns<F>(rows, 2, head, 0, sums);
           finish_rows(t, t.m0 + m, rows, column, least(kPanel, t.n - column), sums, kPanel);
         }
       }

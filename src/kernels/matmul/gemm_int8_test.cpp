@@ -35,40 +35,41 @@ void use(const Int8Engine& e) {
   set_bf16_engine_for_test(e.tiles ? Bf16Engine::kTiles : Bf16Engine::kOfRung);
 }
 
-// Codes of any value that the quantiser makes, by themselves: -127 to 127; `extreme`: only the two, some groups of one sign.
-Int8Rows random_int8_rows(Rng& rng, int64_t m, int64_t k, bool extreme = false) {
+// Rows for `format` with codes of any value that the quantiser makes, by themselves: -127 to 127; `extreme`: only the two, some
+// groups of one sign.
+Int8Rows random_int8_rows(Rng& rng, WeightFormat format, int64_t m, int64_t k, bool extreme = false) {
+  const int64_t group = int8_layout(format).group;
   Int8Rows q;
-  q.k = k;
-  q.codes = Tensor::zeros({m, int8_row_bytes(k)}, DType::kI8);
-  q.scales = Tensor::empty({m}, DType::kF32);
-  q.sums = Tensor::zeros({m}, DType::kI32);
+  q.rows = m, q.k = k;
+  q.codes(format) = Tensor::zeros({m, int8_row_bytes(k)}, DType::kI8);
   for (int64_t r = 0; r < m; ++r) {
-    int8_t* codes = reinterpret_cast<int8_t*>(q.codes.raw()) + r * q.codes.row_stride();
-    for (int64_t k0 = 0; k0 < k; k0 += 32) {
+    int8_t* codes = reinterpret_cast<int8_t*>(q.codes(format).raw()) + r * q.codes(format).row_stride();
+    for (int64_t k0 = 0; k0 < k; k0 += group) {
       int32_t sum = 0, half = 0;
-      for (int64_t i = k0; i < std::min(k, k0 + 32); ++i) {
-        const int code = extreme ? (rng.next_below(8) && k0 % 128 ? 127
-                                    : k0 % 256                    ? -127
+      for (int64_t i = k0; i < std::min(k, k0 + group); ++i) {
+        const int code = extreme ? (rng.next_below(8) && k0 % 256 ? 127
+                                    : k0 % 512                    ? -127
                                                                   : 127)
                                  : static_cast<int>(rng.next_below(255)) - 127;
         codes[int8_code_at(i)] = static_cast<int8_t>(code);
         sum += code;
-        if (i < k0 + 16) half += code;
+        if (i < k0 + group / 2) half += code;
       }
-      std::memcpy(codes + int8_sum_at(k0 / 32), &sum, 4);
-      std::memcpy(codes + int8_half_sum_at(k0 / 32), &half, 4);
-      q.sums.data<int32_t>()[r] += sum;
+      const float scale = std::fabs(rng.next_normal()) * 0.01f;
+      for (int64_t i = k0; i < std::min(k, k0 + group); i += 32) {
+        std::memcpy(codes + int8_sum_at(i), &sum, 4);
+        std::memcpy(codes + int8_half_sum_at(i), &half, 4);
+        std::memcpy(codes + int8_scale_at(i), &scale, 4);
+      }
     }
-    q.scales.data<float>()[r] = std::fabs(rng.next_normal()) * 0.01f;
   }
   return q;
 }
-GemmProblem problem(const Int8Rows& x, Tensor& y) {
+GemmProblem problem(const Int8Rows& x, WeightFormat format, Tensor& y) {
   GemmProblem g;
-  g.a = {x.codes.raw(), x.codes.row_stride(), nullptr, false, true};
-  g.a_scales = x.scales.data<float>();
-  g.a_sums = x.sums.data<int32_t>();
-  g.m = x.rows(), g.k = x.k, g.n = y.dim(1);
+  g.a = {x.codes(format).raw(), x.codes(format).row_stride(), nullptr, false, true};
+  g.a_int8 = true;
+  g.m = x.rows, g.k = x.k, g.n = y.dim(1);
   g.c = y.raw(), g.ldc = y.row_stride();
   return g;
 }
@@ -92,7 +93,7 @@ TEST_F(GemmInt8, BitsOfTheOracle) {
         k = (k + unit - 1) / unit * unit;
         const bool c_bf16 = rng.next_below(2), accumulate = rng.next_below(2);
         const WeightPart w = random_part(format, n, k, rng.next_u64(), 0.02f, 2.f);
-        const Int8Rows x = random_int8_rows(rng, m, k);
+        const Int8Rows x = random_int8_rows(rng, format, m, k);
         Tensor start = Tensor::empty({m, n + 3}, DType::kF32), bias = Tensor::empty({n}, DType::kF32);
         for (Tensor* t : {&start, &bias})
           for (int64_t j = 0; j < t->numel(); ++j) t->data<float>()[j] = rng.next_normal();
@@ -100,7 +101,7 @@ TEST_F(GemmInt8, BitsOfTheOracle) {
         Tensor got = start.clone(), expected = start.clone();
         Tensor expected_view = expected.slice_columns(0, n), got_view = got.slice_columns(0, n);
         const GemmOptions options = {Compute::kBF16, c_bf16, accumulate};
-        GemmProblem g = problem(x, expected_view);
+        GemmProblem g = problem(x, format, expected_view);
         if (rng.next_below(2)) g.bias = bias.raw();
         std::vector<int32_t> gather;
         for (int64_t r = 0; r < m; ++r) gather.push_back(static_cast<int32_t>((r * 7 + 3) % m));
@@ -127,9 +128,9 @@ TEST_F(GemmInt8, ExtremesAreExact) {
         const int64_t n = 32, k = e.slow() ? 1024 : 9216;
         WeightPart w = random_part(format, n, k, rng.next_u64());
         set_extreme_codes(w);
-        const Int8Rows x = random_int8_rows(rng, m, k, true);
+        const Int8Rows x = random_int8_rows(rng, format, m, k, true);
         Tensor got = Tensor::empty({m, n}, DType::kF32), want = got.clone();
-        GemmProblem g = problem(x, want);
+        GemmProblem g = problem(x, format, want);
         gemm_reference_int8(g, w, {});
         const PackedMatrix packed = pack(w);
         use(g, packed);
@@ -145,14 +146,14 @@ TEST_F(GemmInt8, OneRowHasTheBitsOfManyOnEveryRung) {
   for (const WeightFormat format : kInt8Formats) {
     const int64_t m = 257, n = 72, k = k_multiple(format) == 256 ? 1280 : 1120;
     const WeightPart w = random_part(format, n, k, rng.next_u64());
-    const Int8Rows x = random_int8_rows(rng, m, k);
+    const Int8Rows x = random_int8_rows(rng, format, m, k);
     Tensor first;  // of the first engine: integers are the same on all of them
     for (const Int8Engine& e : int8_engines()) {
       use(e);
       const PackedMatrix packed = pack(w);
       set_num_threads(1);
       Tensor all = Tensor::empty({m, n}, DType::kF32);
-      GemmProblem g = problem(x, all);
+      GemmProblem g = problem(x, format, all);
       use(g, packed);
       gemm({&g, 1}, {});
       if (!first.defined()) first = all.clone();
@@ -164,7 +165,7 @@ TEST_F(GemmInt8, OneRowHasTheBitsOfManyOnEveryRung) {
           Tensor some = Tensor::zeros({rows, n}, DType::kF32);
           std::vector<int32_t> last;
           for (int64_t r = m - rows; r < m; ++r) last.push_back(static_cast<int32_t>(r));
-          GemmProblem h = problem(x, some);
+          GemmProblem h = problem(x, format, some);
           h.a.rows = last.data(), h.m = rows;
           use(h, packed);
           gemm({&h, 1}, {});

@@ -11,8 +11,9 @@
 namespace fathom::FATHOM_RUNG {
 namespace {
 
-// Rows by vectors of 16 columns in registers. A scale a column: 14 x 2 sums, as micro.h has it. A scale a group: as many
-// floats beside the integers, so half the rows. Without VNNI a vector of B takes two registers.
+// Rows by vectors of 16 columns in registers. A scale a column: 14 x 2 sums of 64 k, as micro.h has it, then added to floats
+// in memory. A scale a group: as many floats beside the integers, so half the rows. Without VNNI a vector of B takes two
+// registers.
 #if FATHOM_RUNG_LEVEL >= 2 && defined(FATHOM_VNNI)
 constexpr int kColumnRows = 14, kGroupRows = 7;
 #elif FATHOM_RUNG_LEVEL >= 2
@@ -26,12 +27,11 @@ constexpr int stream_panels(int64_t rows) { return FATHOM_RUNG_LEVEL >= 2 && row
 struct Int8Args {
   const char* a;  // row r at a + r kInt8ChunkBytes; the next chunk a_chunk bytes on
   int64_t a_chunk;
-  const int32_t* a_sums;  // of the R rows, all k
-  const char* b;          // the first group
-  const char* factors;    // of the first 256 k
-  int64_t b_panel;        // to the next panel
-  int64_t k;              // a multiple of the group
-  void* sums;             // [R][2 P][16]: int32 where the scale is a column's, else float
+  const char* b;        // the first group
+  const char* factors;  // of the first 256 k
+  int64_t b_panel;      // to the next panel
+  int64_t k;            // a multiple of the group
+  float* sums;          // [R][2 P][16]
   bool resume;
   const char* b_ahead;  // to be fetched meanwhile, b_step bytes for every 128 bytes of codes
   int64_t b_step;
@@ -82,6 +82,14 @@ struct Int8Format {
     return set1_i32(static_cast<int32_t>(0u - (static_cast<uint32_t>(a_sum) << kLayout.offset_bits)));
   }
 };
+
+// Of the group whose sum is at a_sums.
+FATHOM_INLINE float row_scale(const char* a_sums) {
+  float scale;
+  __builtin_memcpy(&scale, a_sums + 2 * kInt8Sums, sizeof scale);
+  return scale;
+}
+FATHOM_INLINE float scaled_sum(const char* a_sums) { return row_scale(a_sums) * static_cast<float>(load_word(a_sums)); }
 
 // Steps [first, last) of a group's codes at b.
 template <class F, int R, int V>
@@ -146,25 +154,45 @@ void micro_int8(const Int8Args& x) {
   constexpr int V = 2 * P;
   const char* b = x.b;
   const char* b_ahead = x.b_ahead;
+  float* const out = x.sums;
   if constexpr (F::kColumnScale) {
-    I32 acc[R][V];
-    int32_t* sums = static_cast<int32_t*>(x.sums);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
+    constexpr bool kHeld = R * V <= (FATHOM_RUNG_LEVEL >= 2 ? 8 : 2);  // there are registers for the floats
+    F32 held[kHeld ? R : 1][V];
+    if constexpr (kHeld)
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) acc[r][v] = x.resume ? load_i32(sums + (r * V + v) * 16) : F::start(x.a_sums[r]);
-    for (int64_t k = 0; k < x.k; k += F::kLayout.group) {
-      const char* a = x.a + k / kInt8ChunkK * x.a_chunk + k % kInt8ChunkK;
-      multiply_group<F, R, V>(a, b, x.b_panel, 0, F::kSteps, acc, b_ahead, x.b_step, kStream);
-      b += int8_group_bytes(F::kFormat);
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) held[r][v] = x.resume ? load(out + (r * V + v) * 16) : zero();
+    for (int64_t k = 0; k < x.k; k += F::kLayout.group, b += int8_group_bytes(F::kFormat)) {
+      const char* chunk = x.a + k / kInt8ChunkK * x.a_chunk;
+      const char* a_sums = chunk + kInt8ChunkK + k % kInt8ChunkK / 32 * 4;
+      I32 acc[R][V];
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) acc[r][v] = F::start(load_word(a_sums + r * kInt8ChunkBytes));
+      multiply_group<F, R, V>(chunk + k % kInt8ChunkK, b, x.b_panel, 0, F::kSteps, acc, b_ahead, x.b_step, kStream);
+      const bool resume = x.resume || k > 0;
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const F32 scale = set1(row_scale(a_sums + r * kInt8ChunkBytes));
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) {
+          float* sum = out + (r * V + v) * 16;
+          if constexpr (kHeld)
+            held[r][v] = fma(to_f32(acc[r][v]), scale, held[r][v]);
+          else
+            store(sum, fma(to_f32(acc[r][v]), scale, resume ? load(sum) : zero()));
+        }
+      }
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
+    if constexpr (kHeld)
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) store_i32(sums + (r * V + v) * 16, acc[r][v]);
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) store(out + (r * V + v) * 16, held[r][v]);
   } else {
     F32 sums[R][V];
-    float* out = static_cast<float*>(x.sums);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -208,12 +236,12 @@ void micro_int8(const Int8Args& x) {
         const char *of_panel = factors + v / 2 * x.b_panel, *scales = header + v / 2 * x.b_panel;
         const F32 scale = F::scale(of_panel, scales, v % 2);
 #pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) sums[r][v] = fma(to_f32(acc[r][v]), scale, sums[r][v]);
+        for (int r = 0; r < R; ++r)
+          sums[r][v] = fma(to_f32(acc[r][v]), scale * set1(row_scale(a_sums + r * kInt8ChunkBytes)), sums[r][v]);
         if constexpr (F::kLayout.has_min) {
           const F32 min = F::min(of_panel, scales, v % 2);
 #pragma GCC unroll 16
-          for (int r = 0; r < R; ++r)
-            sums[r][v] = fma(set1(static_cast<float>(load_word(a_sums + r * kInt8ChunkBytes))), min, sums[r][v]);
+          for (int r = 0; r < R; ++r) sums[r][v] = fma(set1(scaled_sum(a_sums + r * kInt8ChunkBytes)), min, sums[r][v]);
         }
       }
     }
@@ -235,17 +263,14 @@ MicroInt8 pick_int8(int rows) {
   }
 }
 
-// Finished sums of `rows` rows by `vectors` vectors, in place: times the scales. `head`: of the panel of vector 0.
+// Finished sums of `rows` rows by `vectors` vectors, in place: times the scales of the columns, where they have one. `head`: of
+// the panel of vector 0.
 template <class F>
-void scale_int8(const float* a_scales, int64_t rows, int64_t vectors, const char* head, int64_t panel_bytes, float* sums) {
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t v = 0; v < vectors; ++v) {
-      float* sum = sums + (r * vectors + v) * 16;
-      if constexpr (F::kColumnScale)
-        store(sum, to_f32(load_i32(sum)) * (set1(a_scales[r]) * load_floats(head + v / 2 * panel_bytes + v % 2 * 64)));
-      else
-        store(sum, load(sum) * set1(a_scales[r]));
-    }
+void scale_columns(int64_t rows, int64_t vectors, const char* head, int64_t panel_bytes, float* sums) {
+  if constexpr (F::kColumnScale)
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t v = 0; v < vectors; ++v, sums += 16)
+        store(sums, load(sums) * load_floats(head + v / 2 * panel_bytes + v % 2 * 64));
 }
 
 // Rows of the block for k in [ks, ke): chunk by chunk, a row at every kInt8ChunkBytes.
@@ -255,16 +280,6 @@ inline void pack_int8_rows(const GemmTile& t, int64_t ks, int64_t ke) {
     for (int64_t m = 0; m < t.rows; ++m, out += kInt8ChunkBytes)
       __builtin_memcpy(out, memory_row<char>(t.a, t.m0 + m) + k0 / kInt8ChunkK * kInt8ChunkBytes, kInt8ChunkBytes);
 }
-// Scales and sums of the block's rows, into b_scratch.
-inline void gather_int8(const GemmTile& t, float*& scales, int32_t*& sums) {
-  scales = reinterpret_cast<float*>(t.b_scratch + kBlockCodesBytes);
-  sums = reinterpret_cast<int32_t*>(scales + t.rows);
-  for (int64_t m = 0; m < t.rows; ++m) {
-    const int64_t row = t.a.rows ? t.a.rows[t.m0 + m] : t.m0 + m;
-    scales[m] = t.a_scales[row];
-    sums[m] = t.a_sums[row];
-  }
-}
 
 template <class F>
 void tile_int8(const GemmTile& t) {
@@ -273,9 +288,6 @@ void tile_int8(const GemmTile& t) {
   const int64_t micros = (t.rows + F::kRows - 1) / F::kRows, small = t.rows / micros, large = t.rows % micros;
   const int64_t k_end = round_up(t.k, kGroup), super_k = round_up(t.super_k, kInt8ChunkK);
   const int64_t wanted = stream ? stream_panels(t.rows) : 1;
-  float* a_scales;
-  int32_t* a_sums;
-  gather_int8(t, a_scales, a_sums);
   for (int64_t ks = 0; ks < k_end; ks += super_k) {
     const int64_t ke = least(k_end, ks + super_k);
     pack_int8_rows(t, ks, ke);
@@ -295,7 +307,6 @@ void tile_int8(const GemmTile& t) {
           Int8Args x;
           x.a = t.a_scratch + ((k0 - ks) / kInt8ChunkK * t.rows + m) * kInt8ChunkBytes;
           x.a_chunk = t.rows * kInt8ChunkBytes;
-          x.a_sums = a_sums + m;
           x.b = group_at(k0);
           x.factors = head + F::kLayout.head + k0 / 256 * F::kLayout.factors;
           x.b_panel = b_panel;
@@ -307,9 +318,8 @@ void tile_int8(const GemmTile& t) {
           x.b_ahead = group_at(k1) + i * steps * x.b_step;
           (stream ? pick_int8<F, true, kStreamRows>(rows) : pick_int8<F, false, F::kRows>(rows))(x);
           if (k1 == k_end) {
-            scale_int8<F>(a_scales + m, rows, 2 * wanted, head, b_panel, static_cast<float*>(x.sums));
-            finish_rows(t, t.m0 + m, rows, column, least(together * kPanel, t.n - column), static_cast<float*>(x.sums),
-                        wanted * kPanel);
+            scale_columns<F>(rows, 2 * wanted, head, b_panel, x.sums);
+            finish_rows(t, t.m0 + m, rows, column, least(together * kPanel, t.n - column), x.sums, wanted * kPanel);
           }
           m += rows;
         }

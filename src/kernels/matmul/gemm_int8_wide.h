@@ -20,20 +20,19 @@ struct Wide {
   static constexpr bool kBytes = F::kLayout.code_bits < 8;
   static constexpr int64_t kTurnK = kBytes ? 4 : 2;
   static constexpr int kRows = kBytes && F::kWordK < 32 ? 3 : kWideRows;  // with sums of 16 and of 32 bits, half as many
-  // A row of a block: its turns, then the sums of the block's groups of 32 k and of their first halves. Of 8-bit codes, a quad
-  // of k is two turns: the even ones, then the odd ones. Rows are an odd count of lines apart.
-  static constexpr int64_t kSums = kWideK / kTurnK * 4, kRowBytes = kSums + 64;
+  // A row of a block: its turns, then of the block's 32 k each what int8_rows.h has: sums, of the first halves, scales. Of
+  // 8-bit codes, a quad of k is two turns: the even ones, then the odd ones. Rows are an odd count of lines apart.
+  static constexpr int64_t kSums = kWideK / kTurnK * 4, kSumBytes = kWideK / 8, kRowBytes = kSums + 192;
   static constexpr int64_t kHalfBytes = kWideK / kTurnK * 64;
 };
 
 struct WideArgs {
   const char* a;                 // row r at a + r kRowBytes
-  const int32_t* a_sums;         // of the R rows, all k
   const char* b;                 // half a panel
   const char *factors, *header;  // of the first 256 k, of the first group
   int64_t half;
-  int64_t k;   // a multiple of the group
-  void* sums;  // [R][16]: int32 where the scale is a column's, else float
+  int64_t k;    // a multiple of the group
+  float* sums;  // [R][16]
   bool resume;
 };
 
@@ -57,21 +56,31 @@ FATHOM_INLINE void multiply_wide(const char* a, const char* b, int64_t k, I32 (&
   }
 }
 
+template <class F>
+FATHOM_INLINE float wide_scale(const char* a_sums) {
+  float scale;
+  __builtin_memcpy(&scale, a_sums + 2 * Wide<F>::kSumBytes, sizeof scale);
+  return scale;
+}
+
 template <class F, int R>
 void micro_wide(const WideArgs& x) {
+  constexpr int64_t kGroup = F::kLayout.group;
   I32 acc[R];
+  float* const sums = x.sums;
+  if (!x.resume)
+    for (int r = 0; r < R; ++r) store(sums + r * 16, zero());
   if constexpr (F::kColumnScale) {
-    int32_t* sums = static_cast<int32_t*>(x.sums);
+    for (int64_t k = 0; k < x.k; k += kGroup) {
+      const char* a_sums = x.a + Wide<F>::kSums + k / 8;
 #pragma GCC unroll 6
-    for (int r = 0; r < R; ++r) acc[r] = x.resume ? load_i32(sums + r * 16) : F::start(x.a_sums[r]);
-    multiply_wide<F, R>(x.a, x.b, x.k, acc);
+      for (int r = 0; r < R; ++r) acc[r] = F::start(load_word(a_sums + r * Wide<F>::kRowBytes));
+      multiply_wide<F, R>(x.a + k / Wide<F>::kTurnK * 4, x.b + k / Wide<F>::kTurnK * 64, kGroup, acc);
 #pragma GCC unroll 6
-    for (int r = 0; r < R; ++r) store_i32(sums + r * 16, acc[r]);
+      for (int r = 0; r < R; ++r)
+        store(sums + r * 16, fma(to_f32(acc[r]), set1(wide_scale<F>(a_sums + r * Wide<F>::kRowBytes)), load(sums + r * 16)));
+    }
   } else {
-    constexpr int64_t kGroup = F::kLayout.group;
-    float* sums = static_cast<float*>(x.sums);
-    if (!x.resume)
-      for (int r = 0; r < R; ++r) store(sums + r * 16, zero());
     for (int64_t k = 0; k < x.k; k += kGroup) {
       const char *a_sums = x.a + Wide<F>::kSums + k / 8, *header = x.header + k / kGroup * int8_group_bytes(F::kFormat);
       const char *a = x.a + k / Wide<F>::kTurnK * 4, *b = x.b + k / Wide<F>::kTurnK * 64;
@@ -109,7 +118,7 @@ void micro_wide(const WideArgs& x) {
         const int32_t a_sum = load_word(a_sums + r * Wide<F>::kRowBytes);
         I32 chain = total[r];
         if constexpr (F::kHalves) {  // either half's sum of the row, as two words, by either half's factor
-          const int32_t first = load_word(a_sums + kInt8Sums / 2 + r * Wide<F>::kRowBytes);
+          const int32_t first = load_word(a_sums + Wide<F>::kSumBytes + r * Wide<F>::kRowBytes);
           const I32 words = set1_i32(
               static_cast<int32_t>((static_cast<uint32_t>(first) & 0xffff) | static_cast<uint32_t>(a_sum - first) << 16));
           const auto off = [&](__m256i sum, __m256i one, __m256i two) {
@@ -120,8 +129,9 @@ void micro_wide(const WideArgs& x) {
         } else if constexpr (Wide<F>::kBytes) {
           chain = chain + F::start(a_sum);
         }
-        F32 sum = fma(to_f32(chain), scale, load(sums + r * 16));
-        if constexpr (F::kLayout.has_min) sum = fma(set1(static_cast<float>(a_sum)), min, sum);
+        const float of_row = wide_scale<F>(a_sums + r * Wide<F>::kRowBytes);
+        F32 sum = fma(to_f32(chain), scale * set1(of_row), load(sums + r * 16));
+        if constexpr (F::kLayout.has_min) sum = fma(set1(of_row * static_cast<float>(a_sum)), min, sum);
         store(sums + r * 16, sum);
       }
     }
@@ -156,8 +166,8 @@ void pack_wide_rows(const GemmTile& t, int64_t ks, int64_t ke) {
         }
       }
       const char* sums = chunk + kInt8ChunkK + k0 % kInt8ChunkK / 8;
-      __builtin_memcpy(out + Wide<F>::kSums, sums, kWideK / 8);
-      __builtin_memcpy(out + Wide<F>::kSums + kWideK / 8, sums + kInt8Sums, kWideK / 8);
+      for (int64_t i = 0; i < 3; ++i)
+        __builtin_memcpy(out + Wide<F>::kSums + i * Wide<F>::kSumBytes, sums + i * kInt8Sums, Wide<F>::kSumBytes);
     }
 }
 
@@ -191,9 +201,6 @@ void tile_wide(const GemmTile& t) {
   const int64_t k_end = round_up(t.k, kGroup), super_k = round_up(t.super_k, kInt8ChunkK);
   constexpr int kRows = Wide<F>::kRows;
   const MicroWide kernels[2] = {pick_wide<F, kRows>(small), pick_wide<F, kRows>(small + 1 <= kRows ? small + 1 : small)};
-  float* a_scales;
-  int32_t* a_sums;
-  gather_int8(t, a_scales, a_sums);
   for (int64_t ks = 0; ks < k_end; ks += super_k) {
     const int64_t ke = least(k_end, ks + super_k);
     pack_wide_rows<F>(t, ks, ke);
@@ -211,7 +218,6 @@ void tile_wide(const GemmTile& t) {
           for (int64_t half = 0; half < 2; ++half) {
             WideArgs x;
             x.a = t.a_scratch + ((k0 - ks) / kWideK * t.rows + m) * Wide<F>::kRowBytes;
-            x.a_sums = a_sums + m;
             x.b = t.b_scratch + half * Wide<F>::kHalfBytes;
             x.factors = head + F::kLayout.head + k0 / 256 * F::kLayout.factors;
             x.header = group;
@@ -222,7 +228,7 @@ void tile_wide(const GemmTile& t) {
             x.resume = k0 > 0;
             kernels[i < large](x);
             if (const int64_t columns = least(16, t.n - column - 16 * half); k1 == k_end && columns > 0) {
-              scale_int8<F>(a_scales + m, rows, 1, head + half * 64, 0, sums);
+              scale_columns<F>(rows, 1, head + half * 64, 0, sums);
               finish_rows(t, t.m0 + m, rows, column + 16 * half, columns, sums, 16);
             }
           }

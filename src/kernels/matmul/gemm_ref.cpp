@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "backend/cpu/emulate.h"
@@ -244,13 +245,12 @@ void gemm_reference_blocks(const GemmProblem& g, const WeightPart& weight, const
 
 void gemm_reference_int8(const GemmProblem& g, const WeightPart& weight, const GemmOptions& options) {
   const bool column_scale = int8_layout(weight.format()).head > 0, halves = weight.format() == WeightFormat::kQ6_K;
-  const int64_t group = column_scale ? g.k : int8_layout(weight.format()).group;
+  const int64_t group = int8_layout(weight.format()).group;
   for (int64_t n = 0; n < g.n; ++n) {
     const BlockRow row = block_row(weight, n, g.k);
     for (int64_t m = 0; m < g.m; ++m) {
       const int64_t memory_row = g.a.rows ? g.a.rows[m] : m;
       const int8_t* codes = static_cast<const int8_t*>(g.a.data) + memory_row * g.a.ld;
-      const float token = g.a_scales[memory_row];
       float s = 0;
       for (int64_t k0 = 0; k0 < g.k; k0 += group) {
         int32_t dot = 0, a_sum = 0;
@@ -260,18 +260,13 @@ void gemm_reference_int8(const GemmProblem& g, const WeightPart& weight, const G
           a_sum += a;
         }
         const size_t index = static_cast<size_t>(k0 / group);
-        if (halves) {
-          s = __builtin_fmaf(static_cast<float>(dot), q6_k_factor(weight, n, k0), s);
-          continue;
-        }
-        if (column_scale) {
-          s = static_cast<float>(dot) * (token * row.scales[0]);
-          break;
-        }
-        s = __builtin_fmaf(static_cast<float>(dot), row.scales[index], s);
-        if (!row.mins.empty()) s = __builtin_fmaf(static_cast<float>(a_sum), row.mins[index], s);
+        float scale;
+        std::memcpy(&scale, codes + int8_scale_at(k0), 4);
+        const float factor = column_scale ? 1.f : halves ? q6_k_factor(weight, n, k0) : row.scales[index];
+        s = __builtin_fmaf(static_cast<float>(dot), factor * scale, s);
+        if (!row.mins.empty()) s = __builtin_fmaf(scale * static_cast<float>(a_sum), row.mins[index], s);
       }
-      finish(g, options, m, n, column_scale ? s : s * token);
+      finish(g, options, m, n, column_scale ? s * row.scales[0] : s);
     }
   }
 }

@@ -9,7 +9,7 @@ enum class GemmOrder { kF32, kWiden, kDot, kTiles };
 void gemm_reference(const GemmProblem& problem, const GemmOptions& options, GemmOrder order);
 // The same over a weight in blocks, which stands in for problem.b.
 void gemm_reference_blocks(const GemmProblem& problem, const WeightPart& weight, const GemmOptions& options, GemmOrder order);
-// The same with g.a in int8 (GemmProblem::a_scales): integer sums, in the order of gemm.h.
+// The same with g.a in int8 (GemmProblem::a_int8): integer sums, in the order of gemm.h.
 void gemm_reference_int8(const GemmProblem& problem, const WeightPart& weight, const GemmOptions& options);
 // The order that gemm() uses for `compute` on isa().
 GemmOrder gemm_order(Compute compute);

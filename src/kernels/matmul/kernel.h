@@ -49,9 +49,6 @@ struct GemmTile {
   int64_t super_k;  // k of A that is packed at a time; a multiple of kBlockK
   char *a_scratch, *b_scratch;
   float* partial;  // unfinished sums
-  // A in int8 (int8_rows.h; a.ld in bytes): of each row its scale and the sum of its codes. Null otherwise.
-  const float* a_scales;
-  const int32_t* a_sums;
 };
 
 struct GemmKernels {

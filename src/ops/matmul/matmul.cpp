@@ -21,25 +21,24 @@ MatrixView by_columns(const Tensor& t, const int32_t* rows = nullptr) {
 const void* element(const Tensor& t, int64_t row) { return t.raw() + row * t.row_stride() * dtype_bytes(t.dtype()); }
 void* element(Tensor& t, int64_t row) { return t.raw() + row * t.row_stride() * dtype_bytes(t.dtype()); }
 
-// Rows of A from `row` on, in int8.
-GemmProblem int8_rows(const Int8Rows& x, int64_t row = 0) {
-  GemmProblem g;
-  g.a = {x.codes.raw() + row * x.codes.row_stride(), x.codes.row_stride(), nullptr, false, true};
-  g.a_scales = x.scales.data<float>() + row;
-  g.a_sums = x.sums.data<int32_t>() + row;
-  return g;
-}
-
 void check_packed(const PackedMatrix& p, int64_t n, int64_t k, bool int8) {
   CHECK(p.defined());
   CHECK((p.activations() == Activations::kInt8) == int8);
   CHECK_EQ(p.n(), n);
   CHECK_EQ(p.k(), k);
 }
-// The products of a packed weight: one a piece, each with its columns of C and of the bias.
-void add_packed(const GemmProblem& whole, const PackedMatrix& packed, bool c_bf16, std::vector<GemmProblem>& problems) {
+// The products of a packed weight: one a piece, each with its columns of C and of the bias. `int8`: A from its `row` on, in
+// the groups that a piece's format wants; null: whole.a.
+void add_packed(const GemmProblem& whole, const PackedMatrix& packed, const Int8Rows* int8, int64_t row, bool c_bf16,
+                std::vector<GemmProblem>& problems) {
   for (const PackedMatrix::Piece& piece : packed.pieces()) {
     GemmProblem g = whole;
+    if (int8) {
+      const Tensor& codes = int8->codes(piece.format);
+      CHECK(codes.defined());
+      g.a = {codes.raw() + row * codes.row_stride(), codes.row_stride(), whole.a.rows, false, true};
+      g.a_int8 = true;
+    }
     g.packed = piece.data;
     g.packed_format = piece.format;
     g.n = piece.n;
@@ -62,14 +61,14 @@ std::vector<GemmProblem>& problem_list() {
   return problems;
 }
 
-// g holds A of `rows` rows and its width k.
-void forward(GemmProblem g, const MatmulWeight& w, const Tensor* bias, Compute compute, Tensor& y) {
+// g holds A of `rows` rows and its width k; `int8`: A is there instead.
+void forward(GemmProblem g, const Int8Rows* int8, const MatmulWeight& w, const Tensor* bias, Compute compute, Tensor& y) {
   CHECK(y.rank() == 2 && is_float(y));
   CHECK_EQ(y.dim(0), g.m);
   g.n = y.dim(1);
   if (w.packed) {
-    CHECK(g.a_scales || w.packed->computes(compute));
-    check_packed(*w.packed, g.n, g.k, g.a_scales != nullptr);
+    CHECK(int8 || w.packed->computes(compute));
+    check_packed(*w.packed, g.n, g.k, int8 != nullptr);
   } else {
     CHECK(w.values.rank() == 2 && is_float(w.values));
     CHECK_EQ(w.values.dim(0), g.n);
@@ -85,16 +84,15 @@ void forward(GemmProblem g, const MatmulWeight& w, const Tensor* bias, Compute c
   g.c = y.raw(), g.ldc = y.row_stride();
   auto& problems = problem_list();
   if (w.packed)
-    add_packed(g, *w.packed, is_bf16(y), problems);
+    add_packed(g, *w.packed, int8, 0, is_bf16(y), problems);
   else
     problems.push_back(g);
   gemm(problems, {compute, is_bf16(y), false});
 }
 
-// The groups' products; rows_from(begin): A from that row on, for a group that reads no gathered rows.
-template <class RowsFrom>
-void grouped_forward(RowsFrom&& rows_from, int64_t k, const GroupedRows& groups, const GroupedWeight& w, Compute compute,
-                     Tensor& y) {
+// The groups' products, of x or of `int8`.
+void grouped_forward(const Tensor* x, const Int8Rows* int8, int64_t k, const GroupedRows& groups, const GroupedWeight& w,
+                     Compute compute, Tensor& y) {
   CHECK(y.rank() == 2 && is_float(y));
   const int64_t experts = static_cast<int64_t>(groups.offsets.size()) - 1, n = y.dim(1);
   check_groups(groups, experts, y.dim(0));
@@ -102,14 +100,16 @@ void grouped_forward(RowsFrom&& rows_from, int64_t k, const GroupedRows& groups,
   for (int64_t e = 0; e < experts; ++e) {
     const int64_t begin = groups.offsets[e], count = groups.offsets[e + 1] - begin;
     if (count == 0) continue;
-    GemmProblem g = rows_from(groups.rows ? 0 : begin);
+    const int64_t row = groups.rows ? 0 : begin;
+    GemmProblem g;
+    if (x) g.a = {element(*x, row), x->row_stride(), nullptr, is_bf16(*x), true};
     if (groups.rows) g.a.rows = groups.rows + begin;
     g.m = count, g.n = n, g.k = k;
     g.c = element(y, begin), g.ldc = y.row_stride();
     if (w.packed) {
-      CHECK(g.a_scales || w.packed[e].computes(compute));
-      check_packed(w.packed[e], n, k, g.a_scales != nullptr);
-      add_packed(g, w.packed[e], is_bf16(y), problems);
+      CHECK(int8 || w.packed[e].computes(compute));
+      check_packed(w.packed[e], n, k, int8 != nullptr);
+      add_packed(g, w.packed[e], int8, row, is_bf16(y), problems);
     } else {
       g.b = {element(w.values, e), k, nullptr, is_bf16(w.values), true};
       problems.push_back(g);
@@ -125,13 +125,13 @@ void matmul_forward(const Tensor& x, const MatmulWeight& w, const Tensor* bias, 
   GemmProblem g;
   g.a = by_rows(x);
   g.m = x.dim(0), g.k = x.dim(1);
-  forward(g, w, bias, compute, y);
+  forward(g, nullptr, w, bias, compute, y);
 }
 
 void matmul_forward(const Int8Rows& x, const PackedMatrix& w, const Tensor* bias, Tensor& y) {
-  GemmProblem g = int8_rows(x);
-  g.m = x.rows(), g.k = x.k;
-  forward(g, {Tensor(), &w}, bias, Compute::kBF16, y);
+  GemmProblem g;
+  g.m = x.rows, g.k = x.k;
+  forward(g, &x, {Tensor(), &w}, bias, Compute::kBF16, y);
 }
 
 void matmul_backward_input(const Tensor& dy, const MatmulWeight& w, Compute compute, bool accumulate, Tensor& dx) {
@@ -188,18 +188,13 @@ void grouped_matmul_forward(const Tensor& x, const GroupedRows& groups, const Gr
     CHECK_EQ(w.values.dim(1), y.dim(1));
     CHECK_EQ(w.values.dim(2), x.dim(1));
   }
-  const auto rows_from = [&](int64_t begin) {
-    GemmProblem g;
-    g.a = {element(x, begin), x.row_stride(), nullptr, is_bf16(x), true};
-    return g;
-  };
-  grouped_forward(rows_from, x.dim(1), groups, w, compute, y);
+  grouped_forward(&x, nullptr, x.dim(1), groups, w, compute, y);
 }
 
 void grouped_matmul_forward(const Int8Rows& x, const GroupedRows& groups, const PackedMatrix* w, Tensor& y) {
   CHECK(w != nullptr);
-  if (!groups.rows) CHECK_EQ(x.rows(), y.dim(0));
-  grouped_forward([&](int64_t begin) { return int8_rows(x, begin); }, x.k, groups, {Tensor(), w}, Compute::kBF16, y);
+  if (!groups.rows) CHECK_EQ(x.rows, y.dim(0));
+  grouped_forward(nullptr, &x, x.k, groups, {Tensor(), w}, Compute::kBF16, y);
 }
 
 void grouped_matmul_backward_input(const Tensor& dy, const GroupedRows& groups, const GroupedWeight& w, Compute compute,

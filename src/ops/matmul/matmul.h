@@ -24,7 +24,7 @@ struct MatmulWeight {
 };
 
 void matmul_forward(const Tensor& x, const MatmulWeight& w, const Tensor* bias, Compute compute, Tensor& y);
-// The same with x in int8 (ops/quantize_rows); w was packed for it. y F32 or BF16.
+// The same with x in int8 (ops/quantize_rows) for each format in w, which was packed for it. y F32 or BF16.
 void matmul_forward(const Int8Rows& x, const PackedMatrix& w, const Tensor* bias, Tensor& y);
 void matmul_backward_input(const Tensor& dy, const MatmulWeight& w, Compute compute, bool accumulate, Tensor& dx);
 // `accumulate` false assigns instead of adding: the first micro-batch of a step then needs no zeroed gradient.

@@ -1,6 +1,7 @@
 #include "ops/matmul/matmul_case.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <string>
 
@@ -99,15 +100,17 @@ struct Operands {
 // Codes of any value. Their groups' sums are not kept up: a benchmark's time does not depend on them.
 Int8Rows random_int8_rows(int64_t m, int64_t k) {
   Int8Rows x;
-  x.k = k;
-  x.codes = Tensor::zeros({m, int8_row_bytes(k)}, DType::kI8);
-  x.scales = case_tensor({m}, DType::kF32);
-  x.sums = Tensor::zeros({m}, DType::kI32);
+  x.rows = m, x.k = k;
+  x.groups32 = Tensor::zeros({m, int8_row_bytes(k)}, DType::kI8);
   Rng rng(5, RngStream::kTest);
-  int8_t* codes = reinterpret_cast<int8_t*>(x.codes.raw());
-  for (int64_t i = 0; i < m; ++i)
-    for (int64_t j = 0; j < k; ++j)
-      codes[i * x.codes.row_stride() + int8_code_at(j)] = static_cast<int8_t>(static_cast<int>(rng.next_below(255)) - 127);
+  int8_t* codes = reinterpret_cast<int8_t*>(x.groups32.raw());
+  const float scale = 0.01f;
+  for (int64_t i = 0; i < m; ++i, codes += x.groups32.row_stride())
+    for (int64_t j = 0; j < k; ++j) {
+      codes[int8_code_at(j)] = static_cast<int8_t>(static_cast<int>(rng.next_below(255)) - 127);
+      if (j % 32 == 0) std::memcpy(codes + int8_scale_at(j), &scale, sizeof scale);
+    }
+  x.groups64 = x.groups32;
   return x;
 }
 

@@ -11,8 +11,7 @@ struct QuantizeRows {
   bool x_bf16 = false;
   int8_t* codes = nullptr;  // chunks of int8_rows.h
   int64_t codes_stride = 0;
-  float* scales = nullptr;
-  int32_t* sums = nullptr;
+  int64_t group = 0;
   float smallest = 0;
 };
 

@@ -7,8 +7,8 @@ namespace fathom::reference {
 
 struct Int8Row {
   std::vector<int8_t> codes;
-  float scale = 0;
+  std::vector<float> scales;  // one a group
 };
-Int8Row quantize_row_int8(const std::vector<float>& x);
+Int8Row quantize_row_int8(const std::vector<float>& x, int64_t group);
 
 }  // namespace fathom::reference
