@@ -18,10 +18,10 @@
 namespace fathom {
 namespace {
 
-// Env FATHOM_SOAK_REQUESTS: 10,000 unless set, 1,000 under a sanitizer.
+// Env FATHOM_SOAK_REQUESTS: 10,000 unless set, 1,000 under a sanitizer. TSan passes over it: it is one thread.
 int64_t wanted_requests() {
   const char* text = std::getenv("FATHOM_SOAK_REQUESTS");
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#ifdef __SANITIZE_ADDRESS__
   constexpr int64_t kRequests = 1000;
 #else
   constexpr int64_t kRequests = 10000;
@@ -69,6 +69,9 @@ class Asker {
 };
 
 TEST(Soak, EveryBlockComesBack) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "there is one thread here, which has nobody to race with";
+#endif
   set_num_threads(1);
   ModelConfig small = tiny_qwen();
   small.num_hidden_layers = 1;

@@ -459,8 +459,13 @@ TEST_F(Speculation, AStopTokenAmongRightGuessesEndsTheRequest) {
   }
 }
 
-// Hundreds of requests come, fork and go; at the end no block is held, whatever was guessed.
+// Hundreds of requests (a third as many under TSan) come, fork and go; at the end no block is held, whatever was guessed.
 TEST_F(Speculation, ASoakOfForksAndCancellationsReturnsEveryBlock) {
+#ifdef __SANITIZE_THREAD__
+  constexpr int kRounds = 50;
+#else
+  constexpr int kRounds = 150;
+#endif
   set_num_threads(2);
   Decoder model = packed_model(tiny_with_mtp(), {Compute::kBF16, MlaFormula::kAbsorbed});
   for (const Guesser guesser : {Guesser::kNgram, Guesser::kMtp}) {
@@ -473,7 +478,7 @@ TEST_F(Speculation, ASoakOfForksAndCancellationsReturnsEveryBlock) {
     Rng rng(31, RngStream::kTest);
     std::vector<uint64_t> open;
     int64_t finished = 0;
-    for (int round = 0; round < 150; ++round) {
+    for (int round = 0; round < kRounds; ++round) {
       Request r;
       for (uint64_t n = 1 + rng.next_below(130); n-- > 0;) r.prompt.push_back(static_cast<int32_t>(rng.next_below(5)));
       for (uint64_t i = 0, group = 1 + rng.next_below(6); i < group; ++i) {
@@ -495,9 +500,9 @@ TEST_F(Speculation, ASoakOfForksAndCancellationsReturnsEveryBlock) {
     }
     for (const uint64_t id : open) engine.take(id), ++finished;
     EXPECT_EQ(engine.num_used_blocks(), 0);
-    EXPECT_GT(finished, 300);
-    EXPECT_GT(engine.stats().accepted[0], guesser == Guesser::kNgram ? 100 : 10);
-    EXPECT_GT(engine.stats().prefix_hit_rows, 1000);
+    EXPECT_GT(finished, 2 * kRounds);
+    EXPECT_GT(engine.stats().accepted[0], guesser == Guesser::kNgram ? kRounds * 2 / 3 : kRounds / 15);
+    EXPECT_GT(engine.stats().prefix_hit_rows, 20 * kRounds / 3);
   }
 }
 
