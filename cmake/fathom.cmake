@@ -113,6 +113,17 @@ function(fathom_compiled target kind)
   endif()
 endfunction()
 
+# base/test_paths.h
+if(FATHOM_TESTS)
+  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/test_paths.cpp @ONLY CONTENT [[
+#include "base/test_paths.h"
+namespace fathom {
+const char kSourceDir[] = "@CMAKE_SOURCE_DIR@";
+const char kProgram[] = "@CMAKE_BINARY_DIR@/fathom";
+}  // namespace fathom
+]])
+  add_library(fathom_test_paths OBJECT ${CMAKE_BINARY_DIR}/test_paths.cpp)
+endif()
 # The test program <name>; CTest calls it <test>.
 function(fathom_test_program name test)
   cmake_parse_arguments(F "" "" "SOURCES;LINKS;PACKAGES;LABELS" ${ARGN})
@@ -121,7 +132,7 @@ function(fathom_test_program name test)
   list(TRANSFORM F_LINKS REPLACE "/" "_")
   list(TRANSFORM F_LINKS PREPEND fathom_)
   target_link_libraries(${name} PRIVATE ${F_LINKS} ${F_PACKAGES} GTest::gtest GTest::gtest_main Threads::Threads)
-  target_compile_definitions(${name} PRIVATE FATHOM_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  target_sources(${name} PRIVATE $<TARGET_OBJECTS:fathom_test_paths>)
   add_test(NAME ${test} COMMAND ${name})
   set_tests_properties(${test} PROPERTIES TIMEOUT 1800 LABELS "${F_LABELS}")
 endfunction()

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/machine.h"
 #include "base/test_fixtures.h"
+#include "base/test_paths.h"
 #include "checkpoint/safetensors.h"
 #include "cli/measured_machine.h"
 #include "program.h"
@@ -13,7 +14,7 @@
 namespace fathom {
 namespace {
 
-std::string config(const std::string& name) { return FATHOM_SOURCE_DIR "/tests/configs/" + name + "/config.json"; }
+std::string config(const std::string& name) { return source_path("tests/configs/") + name + "/config.json"; }
 
 class Info : public testing::Test {
  protected:
@@ -67,8 +68,7 @@ TEST_F(Info, PublishedModelsFromTheirConfigAlone) {
     EXPECT_EQ(j.at("cache_bytes_per_token"), m.cache) << m.name;
     EXPECT_FALSE(j.contains("files"));
     // transformers 5's spelling says the same.
-    Json again =
-        json({config_alone(read_file(FATHOM_SOURCE_DIR "/tests/configs/" + std::string(m.name) + "/transformers5.json"))});
+    Json again = json({config_alone(read_file(source_path("tests/configs/") + m.name + "/transformers5.json"))});
     EXPECT_EQ(again, j) << m.name;
   }
 }

@@ -16,6 +16,7 @@
 
 #include "base/files.h"
 #include "base/test_folder.h"
+#include "base/test_paths.h"
 
 namespace fathom {
 
@@ -29,11 +30,11 @@ class Program {
     ::setenv("FATHOM_THREADS", "1", 0);  // small models: a barrier costs more than it brings
     redirect(out_, 1);
     redirect(err_, 2);
-    std::vector<char*> argv = {const_cast<char*>(FATHOM_PROGRAM)};
+    std::vector<char*> argv = {const_cast<char*>(kProgram)};
     for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
     argv.push_back(nullptr);
     if (prepare) prepare();
-    ::execv(FATHOM_PROGRAM, argv.data());
+    ::execv(kProgram, argv.data());
     ::_exit(127);
   }
   ~Program() {

@@ -3,11 +3,13 @@
 #include <cstdlib>
 #include <string>
 
+#include "base/test_paths.h"
+
 namespace fathom {
 
 inline std::string fixtures_folder() {
   const char* given = std::getenv("FATHOM_FIXTURES");
-  return given ? std::string(given) : std::string(FATHOM_SOURCE_DIR "/../shared/fixtures");
+  return given ? std::string(given) : source_path("../shared/fixtures");
 }
 inline std::string models_folder() { return fixtures_folder() + "/models"; }
 

@@ -9,13 +9,14 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/test_folder.h"
+#include "base/test_paths.h"
 #include "checkpoint/gguf_writer.h"
 #include "text/tokenizer.h"
 
 namespace fathom {
 namespace {
 
-const char kTokenizers[] = FATHOM_SOURCE_DIR "/tests/tokenizers";
+const std::string kTokenizers = source_path("tests/tokenizers");
 
 Tokenizer tokenizer_of(const TokenizerFiles& files) {
   return Tokenizer::from_text(files.tokenizer_json, files.tokenizer_config, "test", files.scores);
@@ -79,9 +80,7 @@ TEST(GgufSentencePiece, LlamaCppAgreesOnRandomTexts) {
   EXPECT_GT(good, 1000);
 }
 
-TokenizerFiles files_of(const std::string& name) {
-  return {read_file(std::string(kTokenizers) + "/" + name + "/tokenizer.json"), "", ""};
-}
+TokenizerFiles files_of(const std::string& name) { return {read_file(kTokenizers + "/" + name + "/tokenizer.json"), "", ""}; }
 
 // The tokenizer as tokenizer.ggml.* alone says it.
 void write_gguf(const TokenizerFiles& files, const std::string& path) {
@@ -112,7 +111,7 @@ TEST(GgufSentencePiece, WhatIsWrittenIsReadAlike) {
     EXPECT_EQ(ours.vocab_size(), wanted.vocab_size());
     std::string lines;
     int equal = 0, all = 0;
-    for (const Json& line : read_lines(std::string(kTokenizers) + "/" + name + "/encodings.jsonl")) {
+    for (const Json& line : read_lines(kTokenizers + "/" + name + "/encodings.jsonl")) {
       if (!line.contains("text")) continue;
       const auto text = line["text"].get<std::string>();
       for (const auto specials : {Tokenizer::Specials::kAsText, Tokenizer::Specials::kRecognise}) {
@@ -137,7 +136,7 @@ TEST(GgufSentencePiece, WhatIsWrittenIsReadAlike) {
 
 TEST(GgufSentencePiece, RefusesByName) {
   const auto read = [](const std::function<void(std::string&)>& lie) {
-    std::string bytes = read_file(std::string(kTokenizers) + "/gguf-llama/tokenizer.gguf");
+    std::string bytes = read_file(kTokenizers + "/gguf-llama/tokenizer.gguf");
     lie(bytes);
     return error_of([&] { tokenizer_of(*tokenizer_from_gguf(GgufFile::from_bytes(std::as_bytes(std::span(bytes)), "test"))); });
   };

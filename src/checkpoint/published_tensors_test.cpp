@@ -1,5 +1,6 @@
 // Published models by their config.json (tests/configs): every figure written out by hand here, from the papers' sizes.
 #include "checkpoint/published_tensors.h"
+#include "base/test_paths.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +10,7 @@ namespace fathom {
 namespace {
 
 ModelConfig published(const std::string& name) {
-  return ModelConfig::from_file(FATHOM_SOURCE_DIR "/tests/configs/" + name + "/config.json");
+  return ModelConfig::from_file(source_path("tests/configs/") + name + "/config.json");
 }
 
 struct Figures {
@@ -107,7 +108,7 @@ TEST(PublishedTensors, DeepSeekV2ByHand) {
 // The count without a list, against the list.
 TEST(PublishedTensors, SizeIsThatOfTheList) {
   int seen = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(FATHOM_SOURCE_DIR "/tests/configs")) {
+  for (const auto& entry : std::filesystem::directory_iterator(source_path("tests/configs"))) {
     if (!entry.is_directory()) continue;
     for (const bool tied : {false, true}) {
       ModelConfig c = ModelConfig::from_file(entry.path() / "config.json");

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/test_fixtures.h"
+#include "base/test_paths.h"
 #include "model/decoder_testing.h"
 #include "model/weight_groups.h"
 
@@ -103,7 +104,7 @@ TEST(ModelConfig, ReadsBothSpellings) {
 // tests/configs: published models in the old spelling, and as transformers 5 itself writes them.
 TEST(ModelConfig, ReadsTransformers5AsTheOldSpelling) {
   int seen = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(FATHOM_SOURCE_DIR "/tests/configs")) {
+  for (const auto& entry : std::filesystem::directory_iterator(source_path("tests/configs"))) {
     if (!entry.is_directory()) continue;
     const ModelConfig old = ModelConfig::from_file(entry.path() / "config.json");
     const ModelConfig fresh = ModelConfig::from_file(entry.path() / "transformers5.json");
@@ -114,7 +115,7 @@ TEST(ModelConfig, ReadsTransformers5AsTheOldSpelling) {
     ++seen;
   }
   EXPECT_GE(seen, 9);
-  const ModelConfig v3 = ModelConfig::from_file(FATHOM_SOURCE_DIR "/tests/configs/deepseek-v3/transformers5.json");
+  const ModelConfig v3 = ModelConfig::from_file(source_path("tests/configs/deepseek-v3/transformers5.json"));
   EXPECT_EQ(v3.rope_scaling.kind, RopeScaling::Kind::kYarn);
   EXPECT_EQ(v3.rope_scaling.mscale_all_dim, 1);
   EXPECT_TRUE(v3.quantization.is_fp8_blocks());

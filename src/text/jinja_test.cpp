@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/json.h"
+#include "base/test_paths.h"
 #include "text/jinja_json.h"
 #include "text/jinja_template.h"
 
@@ -29,7 +30,7 @@ std::string refusal(const std::string& source, const Json& context = Json::objec
 
 // What jinja2 itself gives for each of them.
 TEST(Jinja, EqualsJinja2) {
-  const Json file = read_json_file(FATHOM_SOURCE_DIR "/src/text/jinja_cases.json");
+  const Json file = read_json_file(source_path("src/text/jinja_cases.json"));
   jinja::RenderOptions options;
   ASSERT_NE(::strptime(file["now"].get<std::string>().c_str(), "%Y-%m-%dT%H:%M:%S", &options.now), nullptr);
   int texts = 0, errors = 0;

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/test_fixtures.h"
 #include "base/test_folder.h"
+#include "base/test_paths.h"
 #include "base/utf8.h"
 #include "text/tokenizer.h"
 
@@ -96,9 +97,7 @@ TEST(TokenizerFixtures, EveryLineOfEveryFolder) {
 }
 
 // Small tokenizers of many kinds, with what the library makes of texts (tests/tokenizers/make.py wrote them).
-TEST(TokenizerFixtures, SmallTokenizersOfManyKinds) {
-  EXPECT_GT(check_folders(FATHOM_SOURCE_DIR "/tests/tokenizers", false), 100);
-}
+TEST(TokenizerFixtures, SmallTokenizersOfManyKinds) { EXPECT_GT(check_folders(source_path("tests/tokenizers"), false), 100); }
 
 // The same kinds and more, some thousand random texts, and the library itself.
 TEST(TokenizerFixtures, PythonTokenizersAgreesOnRandomTexts) {
@@ -109,7 +108,7 @@ TEST(TokenizerFixtures, PythonTokenizersAgreesOnRandomTexts) {
   const char* count = std::getenv("FATHOM_TOKENIZER_LINES");
   const char* seed = std::getenv("FATHOM_TOKENIZER_SEED");
   const TestFolder folder;
-  ASSERT_EQ(std::system((command + " " FATHOM_SOURCE_DIR "/tests/tokenizers/make.py " + folder.path() + " --lines " +
+  ASSERT_EQ(std::system((command + " " + source_path("tests/tokenizers/make.py ") + folder.path() + " --lines " +
                          (count ? count : "400") + " --seed " + (seed ? seed : "1"))
                             .c_str()),
             0);
