@@ -83,10 +83,10 @@ struct Int8Format {
   }
 };
 
-// Of the group whose sum is at a_sums.
-FATHOM_INLINE float row_scale(const char* a_sums) {
+// Of the group whose sum is at a_sums; sum_bytes: of the sums, behind which come as many of halves, then scales.
+FATHOM_INLINE float row_scale(const char* a_sums, int64_t sum_bytes = kInt8Sums) {
   float scale;
-  __builtin_memcpy(&scale, a_sums + 2 * kInt8Sums, sizeof scale);
+  __builtin_memcpy(&scale, a_sums + 2 * sum_bytes, sizeof scale);
   return scale;
 }
 FATHOM_INLINE float scaled_sum(const char* a_sums) { return row_scale(a_sums) * static_cast<float>(load_word(a_sums)); }

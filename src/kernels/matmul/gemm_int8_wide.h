@@ -56,13 +56,6 @@ FATHOM_INLINE void multiply_wide(const char* a, const char* b, int64_t k, I32 (&
   }
 }
 
-template <class F>
-FATHOM_INLINE float wide_scale(const char* a_sums) {
-  float scale;
-  __builtin_memcpy(&scale, a_sums + 2 * Wide<F>::kSumBytes, sizeof scale);
-  return scale;
-}
-
 template <class F, int R>
 void micro_wide(const WideArgs& x) {
   constexpr int64_t kGroup = F::kLayout.group;
@@ -78,7 +71,8 @@ void micro_wide(const WideArgs& x) {
       multiply_wide<F, R>(x.a + k / Wide<F>::kTurnK * 4, x.b + k / Wide<F>::kTurnK * 64, kGroup, acc);
 #pragma GCC unroll 6
       for (int r = 0; r < R; ++r)
-        store(sums + r * 16, fma(to_f32(acc[r]), set1(wide_scale<F>(a_sums + r * Wide<F>::kRowBytes)), load(sums + r * 16)));
+        store(sums + r * 16,
+              fma(to_f32(acc[r]), set1(row_scale(a_sums + r * Wide<F>::kRowBytes, Wide<F>::kSumBytes)), load(sums + r * 16)));
     }
   } else {
     for (int64_t k = 0; k < x.k; k += kGroup) {
@@ -129,7 +123,7 @@ void micro_wide(const WideArgs& x) {
         } else if constexpr (Wide<F>::kBytes) {
           chain = chain + F::start(a_sum);
         }
-        const float of_row = wide_scale<F>(a_sums + r * Wide<F>::kRowBytes);
+        const float of_row = row_scale(a_sums + r * Wide<F>::kRowBytes, Wide<F>::kSumBytes);
         F32 sum = fma(to_f32(chain), scale * set1(of_row), load(sums + r * 16));
         if constexpr (F::kLayout.has_min) sum = fma(set1(of_row * static_cast<float>(a_sum)), min, sum);
         store(sums + r * 16, sum);
