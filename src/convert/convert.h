@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors_shard.h"
+#include "convert/calibrated_rounding.h"
 #include "convert/model_source.h"
 #include "tensor/format/ggml_type.h"
 
@@ -16,13 +17,15 @@ struct ConvertOptions {
   std::string dtype;  // f32 f16 bf16; a directory: int8 int4-g32 int4-g128; GGUF: q8_0 q4_0 q4_1 q5_0 q4_k q6_k; empty: as the
                       // source stores its values
   int64_t shard_bytes = kShardBytes;
-  bool mtp = true;  // GGUF: the MTP layer goes along (as nextn tensors)
+  bool mtp = true;                           // GGUF: the MTP layer goes along (as nextn tensors)
+  const Calibration* calibration = nullptr;  // a directory in integers: codes fitted to its text; null: the nearest ones
 };
 
 struct ConvertReport {
   int64_t tensors = 0, bytes = 0;
   bool stopped = false;               // by a signal; the same command goes on
   std::vector<std::string> warnings;  // what the target cannot carry, or holds in another type
+  CalibrationReport calibration;      // of this run: a conversion that goes on counts what was left to do
 };
 // Error (usage) where the target exists, or source, target and type do not go together.
 ConvertReport convert_model(const ConvertOptions& options);

@@ -18,6 +18,9 @@ constexpr QuantizeScheme kSchemes[] = {
     {"int8", Format::kHuggingFace, "int8"},
     {"int4-g32", Format::kHuggingFace, "int4-g32"},
     {"int4-g128", Format::kHuggingFace, "int4-g128"},
+    {"int8-gptq", Format::kHuggingFace, "int8", true},
+    {"int4-g32-gptq", Format::kHuggingFace, "int4-g32", true},
+    {"int4-g128-gptq", Format::kHuggingFace, "int4-g128", true},
     {"q8_0", Format::kGguf, "q8_0"},
     {"q6_k", Format::kGguf, "q6_k"},
     {"q5_0", Format::kGguf, "q5_0"},
@@ -96,6 +99,10 @@ QuantizeReport quantize_model(ConvertOptions options, const std::string& scheme)
     fail_usage("quantize", "--scheme " + printable(scheme) + " is not known; schemes are " + names);
   }
   options.format = found->format, options.dtype = found->dtype;
+  if (found->calibrated && !options.calibration)
+    fail_usage("quantize", "--scheme " + scheme + " fits its codes to a text; give --calibrate FILE");
+  if (!found->calibrated && options.calibration)
+    fail_usage("quantize", "--scheme " + scheme + " looks at no text; leave --calibrate out, or choose a scheme in -gptq");
   QuantizeReport report;
   const auto source = ModelSource::open(options.from);
   report.bytes_before = source->stored_bytes();

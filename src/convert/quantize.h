@@ -12,8 +12,8 @@ struct QuantizeScheme {
   const char* name;
   ConvertOptions::Format format;  // a directory in compressed-tensors' layout, or a GGUF file
   const char* dtype;              // of ConvertOptions
+  bool calibrated = false;        // GPTQ: codes fitted to a text; else the nearest ones
 };
-// All round to nearest. A calibrated scheme would be a row with a text to calibrate on, in one of these layouts.
 std::span<const QuantizeScheme> quantize_schemes();
 std::vector<std::string> quantize_scheme_names();
 
@@ -34,7 +34,8 @@ struct QuantizeReport {
   bool quantised_before = false;
   QuantizationError error;
 };
-// `options`: format and dtype are the scheme's. Error (usage) where the scheme is not known.
+// `options`: format and dtype are the scheme's; with a calibration text where the scheme wants one, and only there. Error
+// (usage) where the scheme is not known.
 QuantizeReport quantize_model(ConvertOptions options, const std::string& scheme);
 
 }  // namespace fathom

@@ -1,5 +1,6 @@
 #include <cstring>
 #include <map>
+#include <optional>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -164,15 +165,22 @@ Plan plan_tensors(const ModelSource& source, const ConvertOptions& options, std:
   return plan;
 }
 
+void check_integers(const Planned& planned, const float* values, int64_t n) {
+  check_values(planned.item->name, values, n, planned.int8() ? kInt8Largest : kInt4Largest, "integers with scales in F16");
+}
+f16 scale_of(const Planned& planned, const float* group) {
+  return planned.int8() ? int8_scale(group, planned.group()) : int4_scale(group, planned.group());
+}
+
 // Rows [0, n) of `values` in their type and part; `to` is that many rows.
 void encode_rows(const Planned& planned, const float* values, int64_t n, int64_t width, std::byte* to) {
   const int64_t count = n * width;
   if (planned.part != Planned::Part::kValues) {
     const bool int8 = planned.int8();
     const int64_t group = planned.group();
-    check_values(planned.item->name, values, count, int8 ? kInt8Largest : kInt4Largest, "integers with scales in F16");
+    check_integers(planned, values, count);
     for (int64_t i = 0; i < count / group; ++i, values += group) {
-      const f16 scale = int8 ? int8_scale(values, group) : int4_scale(values, group);
+      const f16 scale = scale_of(planned, values);
       if (planned.part == Planned::Part::kScales)
         std::memcpy(to + i * 2, &scale.bits, 2);
       else if (int8)
@@ -190,6 +198,49 @@ void encode_rows(const Planned& planned, const float* values, int64_t n, int64_t
   if (half) check_values(planned.item->name, values, count, 65504, "F16");
   uint16_t* bits = reinterpret_cast<uint16_t*>(to);
   for (int64_t i = 0; i < count; ++i) bits[i] = half ? to_f16(values[i]).bits : to_bf16(values[i]).bits;
+}
+
+// Codes [n, width] of rows as the file holds them: int8 as they are, int4 plus 8, two a byte, the low one first.
+void encode_codes(const Tensor& codes, bool int8, std::byte* to) {
+  const int8_t* from = codes.data<int8_t>();
+  if (int8) {
+    std::memcpy(to, from, static_cast<size_t>(codes.numel()));
+    return;
+  }
+  for (int64_t i = 0; i < codes.numel() / 2; ++i)
+    to[i] = static_cast<std::byte>((from[2 * i] + 8) | (from[2 * i + 1] + 8) << 4);
+}
+
+// The codes of a weight, fitted by `rounding` under the scales that the nearest codes have. False: a stop was requested.
+bool write_calibrated(const ModelSource& source, const Planned& planned, CalibratedRounding& rounding,
+                      SafetensorsShard& shard) {
+  const ModelSource::Item& item = *planned.item;
+  if (!rounding.begin(item.name)) return false;
+  const int64_t width = item_width(item), rows = item_rows(item), group = planned.group(),
+                chunk = std::max<int64_t>(1, kChunkValues / width);
+  const bool int8 = planned.int8();
+  const IntLayout layout = {group, int8 ? kInt8Lowest : kInt4Lowest, int8 ? kInt8Highest : kInt4Highest};
+  Tensor values = Tensor::empty({std::min(rows, chunk), width}, DType::kF32);
+  Tensor codes = Tensor::empty(values.shape(), DType::kI8);
+  std::vector<f16> scales;
+  std::vector<std::byte> bytes;
+  for (int64_t begin = 0; begin < rows; begin += chunk) {
+    const int64_t n = std::min(rows - begin, chunk), row_bytes = planned.entry().bytes() / rows;
+    Tensor w = values.slice_rows(0, n), c = codes.slice_rows(0, n);
+    scales.resize(static_cast<size_t>(n * width / group));
+    bytes.resize(static_cast<size_t>(n * row_bytes));
+    parallel_for(n, std::max<int64_t>(1, kGrainValues / width), [&](int64_t first, int64_t last) {
+      source.read_rows(item, begin + first, begin + last, w.row<float>(first));
+      check_integers(planned, w.row<float>(first), (last - first) * width);
+      for (int64_t i = first * width; i < last * width; i += group)
+        scales[static_cast<size_t>(i / group)] = scale_of(planned, w.data<float>() + i);
+    });
+    rounding.round(w, scales, layout, c);
+    encode_codes(c, int8, bytes.data());
+    shard.write(bytes.data(), static_cast<int64_t>(bytes.size()));
+  }
+  rounding.end();
+  return true;
 }
 
 void write_tensor(const ModelSource& source, const Planned& planned, SafetensorsShard& shard) {
@@ -238,9 +289,20 @@ ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptio
     by_name[entries.back().name] = &planned;
   }
   const ShardPlan files = plan_shards(entries, options.shard_bytes);
+  std::optional<CalibratedRounding> rounding;
+  if (options.calibration) {
+    std::vector<std::string> weights;
+    for (const auto& shard : files.shards)
+      for (const ShardEntry& entry : shard)
+        if (const Planned& planned = *by_name.at(entry.name); planned.part == Planned::Part::kCodes)
+          weights.push_back(planned.item->name);
+    if (weights.empty())
+      fail_usage("convert", "'" + printable(options.from) + "' is " + options.dtype + " already: nothing to calibrate");
+    rounding.emplace(options.from, *options.calibration, std::move(weights));
+  }
 
   const std::string partial = options.to + ".partial", plan_path = partial + "/" + kPlanFile;
-  std::string identity = source.fingerprint + "\n";
+  std::string identity = source.fingerprint + "\n" + (rounding ? rounding->identity() + "\n" : "");
   for (size_t i = 0; i < files.shards.size(); ++i)
     for (const ShardEntry& entry : files.shards[i])
       identity += files.file_name(i) + " " + entry.name + " " + std::string(dtype_name(entry.dtype)) + " " +
@@ -269,7 +331,13 @@ ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptio
           return report;
         }
         progress.update(done / kMiB, entry.name);
-        write_tensor(source, *by_name.at(entry.name), shard);
+        const Planned& planned = *by_name.at(entry.name);
+        if (!rounding || planned.part != Planned::Part::kCodes) {
+          write_tensor(source, planned, shard);
+        } else if (!write_calibrated(source, planned, *rounding, shard)) {
+          report.stopped = true;
+          return report;
+        }
         done += entry.bytes();
       }
       shard.commit();
@@ -277,6 +345,7 @@ ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptio
     report.tensors += static_cast<int64_t>(files.shards[i].size());
   }
   report.bytes = done;
+  if (rounding) report.calibration = rounding->report();
   if (const std::string index = files.index_json(); !index.empty())
     write_file_atomic(partial + "/model.safetensors.index.json", index);
   write_file_atomic(partial + "/config.json", plan.config_json);

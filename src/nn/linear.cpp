@@ -89,9 +89,18 @@ void grouped_forward(const LinearInput& x, const GroupedRows& groups, const Grou
     grouped_matmul_forward(x.x(), groups, w, compute, y);
 }
 
+void add_input_gram(const Parameter& weight, const Tensor& x, Compute compute) {
+  if (Tensor gram = weight.input_gram; gram.defined()) matmul_backward_weight(x, x, compute, /*accumulate=*/true, gram);
+}
+void add_input_gram(const Parameter& bank, const Tensor& x, const GroupedRows& groups, Compute compute) {
+  if (Tensor gram = bank.input_gram; gram.defined())
+    grouped_matmul_backward_weight(x, x, {groups.offsets, groups.rows, groups.rows}, compute, /*accumulate=*/true, gram);
+}
+
 void Linear::forward(const LinearInput& x, Compute compute, Tensor& y) const {
   ProfileScope scope(label_.c_str(), {product_work(x.x()).flops, static_cast<double>(weight_bytes())});
   const Tensor* const added = has_bias() ? &bias.value : nullptr;
+  add_input_gram(weight, x.x(), compute);
   if (packed_.defined() && packed_.activations() == Activations::kInt8)
     matmul_forward(x.int8({&packed_, 1}), packed_, added, y);
   else

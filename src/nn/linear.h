@@ -38,6 +38,10 @@ class LinearInput {
 // grouped_matmul_forward(), in int8 where the weights were packed for it.
 void grouped_forward(const LinearInput& x, const GroupedRows& groups, const GroupedWeight& w, Compute compute, Tensor& y);
 
+// Adds x^T x of a forward's rows to the gram of what multiplied them, where that has one: of a bank, by expert.
+void add_input_gram(const Parameter& weight, const Tensor& x, Compute compute);
+void add_input_gram(const Parameter& bank, const Tensor& x, const GroupedRows& groups, Compute compute);
+
 class Linear {
  public:
   struct Part {

@@ -57,6 +57,7 @@ Tensor Moe::forward(const ForwardContext& context, const NormedRows& in, MoeSave
     ProfileScope product("experts.gate_up", work(dispatch, gate_up_, packed_gate_up_));
     grouped_forward(x, {dispatch.offsets, dispatch.rows.data()},
                     {gate_up_.value, packed_gate_up_.empty() ? nullptr : packed_gate_up_.data()}, context.compute, gate_up);
+    add_input_gram(gate_up_, in.x, {dispatch.offsets, dispatch.rows.data()}, context.compute);
   }
   Tensor act = Tensor::empty({routed_rows, intermediate()}, activation);
   {
@@ -68,6 +69,7 @@ Tensor Moe::forward(const ForwardContext& context, const NormedRows& in, MoeSave
     ProfileScope product("experts.down", work(dispatch, down_, packed_down_));
     grouped_forward(act, {dispatch.offsets}, {down_.value, packed_down_.empty() ? nullptr : packed_down_.data()},
                     context.compute, routed);
+    add_input_gram(down_, act, {dispatch.offsets}, context.compute);
   }
   {
     ProfileScope combine("combine");

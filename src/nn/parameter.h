@@ -21,6 +21,9 @@ struct Parameter {
   // so that a file's pages go back as they are read; the token table stays where it is stored. kv_b_proj, where MLA is
   // absorbed, may come as two parts a head: the keys' transposed [kv_lora, nope], and the values' [v, kv_lora].
   std::vector<WeightPart> stored;
+  // Calibration: x^T x of the rows that a linear layer's weight multiplied, [in, in] F32, of a bank [E, in, in]. Where it is
+  // defined, forwards add to it.
+  Tensor input_gram;
   bool always_f32 = false;    // norms, biases, router: F32 in inference too
   bool grad_written = false;  // in this optimizer step: the first contribution assigns, later ones add
 
