@@ -107,14 +107,14 @@ enum class Activations : uint8_t {
 // A weight for int8 rows is packed otherwise. A panel holds the scale of each column, where there is one; then, of K types, for
 // every 256 k their factors, f16 d [32] (and dmin [32]); then its groups. A group is a header and its codes, unsigned:
 // 2^offset_bits was added where that is not 0. The header: f16 scales [32] (and minima [32]); of Q4_K u8 scales [32] and minima
-// [32]; of Q6_K the i8 scales of both its halves [2][32].
+// [32]; of Q6_K the i8 scales of both its halves [2][32]; of int4 f32 scales [32].
 //   bytes     [k / 4][32 columns][4]: a vector is 4 k of 16 columns
 //   nibbles   [k / 8][32 columns][4]: k to k + 3 in the lower nibbles, k + 4 to k + 7 in the upper ones. 16 columns of 4 k in
 //             this order are vector 0, 1, 2 (upper nibbles), 3 …
 //   fifth bits, upper two   behind a group's nibbles: 64 bytes for 8 or 4 of these vectors, from the lowest bits up
 struct Int8Layout {
-  // k of a row of int8 that share a scale, and of the weight, but for kInt8Row; k is padded to its multiples. 0: there is no
-  // kernel for the format.
+  // k of a row of int8 that share a scale, and of the weight, but for kInt8Row (all of a row) and kInt4Group128; k is padded to
+  // its multiples. 0: there is no kernel for the format.
   int64_t group;
   int64_t head, factors, header, code_bits;  // bytes; `factors`: for 256 k
   int offset_bits;
@@ -136,6 +136,9 @@ constexpr Int8Layout int8_layout(WeightFormat format) {
       return {32, 0, kPanel * 4, kPanel * 2, 4, 0, true};
     case WeightFormat::kQ6_K:
       return {32, 0, kPanel * 2, kPanel * 2, 6, 5, false};
+    case WeightFormat::kInt4Group32:
+    case WeightFormat::kInt4Group128:  // a scale four times, so that both are one
+      return {32, 0, 0, kPanel * 4, 4, 3, false};
     default:
       return {0, 0, 0, 0, 0, 0, false};
   }

@@ -15,8 +15,9 @@ namespace {
 
 class GemmInt8 : public GemmTest {};
 
-constexpr WeightFormat kInt8Formats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
-                                         WeightFormat::kQ5_0,    WeightFormat::kQ4_K, WeightFormat::kQ6_K};
+constexpr WeightFormat kInt8Formats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0,        WeightFormat::kQ4_0,
+                                         WeightFormat::kQ4_1,    WeightFormat::kQ5_0,        WeightFormat::kQ4_K,
+                                         WeightFormat::kQ6_K,    WeightFormat::kInt4Group32, WeightFormat::kInt4Group128};
 
 struct Int8Engine {
   Isa isa;
@@ -144,7 +145,7 @@ TEST_F(GemmInt8, ExtremesAreExact) {
 TEST_F(GemmInt8, OneRowHasTheBitsOfManyOnEveryRung) {
   Rng rng(23, RngStream::kTest);
   for (const WeightFormat format : kInt8Formats) {
-    const int64_t m = 257, n = 72, k = k_multiple(format) == 256 ? 1280 : 1120;
+    const int64_t m = 257, n = 72, k = k_multiple(format) > 32 ? 1280 : 1120;
     const WeightPart w = random_part(format, n, k, rng.next_u64());
     const Int8Rows x = random_int8_rows(rng, format, m, k);
     Tensor first;  // of the first engine: integers are the same on all of them

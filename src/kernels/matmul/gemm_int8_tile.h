@@ -69,6 +69,7 @@ struct Int8Format {
   FATHOM_INLINE static F32 scale(const char* factors, const char* header, int64_t half) {
     if constexpr (kOf == WeightFormat::kQ6_K) return load_f16(factors + 32 * half);
     if constexpr (kOf == WeightFormat::kQ4_K) return load_f16(factors + 32 * half) * load_u8(header + 16 * half);
+    if constexpr (is_int4(kOf)) return load(reinterpret_cast<const float*>(header) + 16 * half);
     return load_f16(header + 32 * half);
   }
   FATHOM_INLINE static F32 min(const char* factors, const char* header, int64_t half) {
@@ -346,6 +347,9 @@ void with_int8_format(WeightFormat format, const Body& body) {
       return body(Int8Format<WeightFormat::kQ4_K>());
     case WeightFormat::kQ6_K:
       return body(Int8Format<WeightFormat::kQ6_K>());
+    case WeightFormat::kInt4Group32:
+    case WeightFormat::kInt4Group128:
+      return body(Int8Format<WeightFormat::kInt4Group32>());
     default:
       __builtin_unreachable();  // gemm() takes no other
   }

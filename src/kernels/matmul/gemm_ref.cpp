@@ -259,7 +259,7 @@ void gemm_reference_int8(const GemmProblem& g, const WeightPart& weight, const G
           dot += a * static_cast<int32_t>(row.codes[static_cast<size_t>(k)]) * (halves ? q6_k_scale(weight, n, k) : 1);
           a_sum += a;
         }
-        const size_t index = static_cast<size_t>(k0 / group);
+        const size_t index = static_cast<size_t>(k0 / block_layout(weight.format()).group);
         float scale;
         std::memcpy(&scale, codes + int8_scale_at(k0), 4);
         const float factor = column_scale ? 1.f : halves ? q6_k_factor(weight, n, k0) : row.scales[index];

@@ -18,6 +18,12 @@ void lay_header(WeightFormat format, const uint8_t* header, int64_t group, uint8
     case WeightFormat::kQ6_K:
       std::memcpy(out, header + (2 + 2 * group) * kPanel, 2 * kPanel);
       break;
+    case WeightFormat::kInt4Group32:
+      std::memcpy(out, header + group * kPanel * 4, kPanel * 4);
+      break;
+    case WeightFormat::kInt4Group128:
+      std::memcpy(out, header, kPanel * 4);
+      break;
     default:
       const Int8Layout layout = int8_layout(format);
       const uint8_t* scales = header + group * kPanel * 2;

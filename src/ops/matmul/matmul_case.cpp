@@ -72,8 +72,9 @@ constexpr MatmulCase kBlockShapes[] = {
     {kForwardPacked, 4, 8192, 8192},   {kForwardPacked, 1, 8192, 8192},
 };
 
-constexpr WeightFormat kInt8Formats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0, WeightFormat::kQ4_0, WeightFormat::kQ4_1,
-                                         WeightFormat::kQ5_0,    WeightFormat::kQ4_K, WeightFormat::kQ6_K};
+constexpr WeightFormat kInt8Formats[] = {WeightFormat::kInt8Row, WeightFormat::kQ8_0,       WeightFormat::kQ4_0,
+                                         WeightFormat::kQ4_1,    WeightFormat::kQ5_0,       WeightFormat::kQ4_K,
+                                         WeightFormat::kQ6_K,    WeightFormat::kInt4Group32};
 
 const char* role_name(MatmulRole role) {
   switch (role) {
