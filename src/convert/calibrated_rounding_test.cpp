@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/rng.h"
+#include "base/thread_pool.h"
 #include "checkpoint/hf_directory.h"
 #include "convert/convert_testing.h"
 
@@ -40,12 +41,16 @@ double state_error(const std::string& path, const std::string& reference) {
 // GPTQ moves codes and nothing else: layout, scales, plain tensors are the bytes of the scheme without it; outputs lie nearer.
 TEST(CalibratedRounding, SchemesKeepOutputsNotWeights) {
   if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models_folder();
+  const int threads = num_threads();
+  set_num_threads(1);  // codes do not depend on it (quant/gptq_test.cpp); regions of microseconds would mostly wait
   double log_ratio = 0;
-  int judged = 0;
+  int judged = 0, with_experts = 0;
   for (const auto& folder : model_folders()) {
-    const Calibration calibration = calibration_for(folder, 5, 700);
+    const Calibration calibration = calibration_for(folder, 5, 500);
     const bool experts = ModelFiles(folder).config().n_routed_experts > 0;
+    with_experts += experts;
     for (const std::string scheme : {"int8", "int4-g32"}) {
+      if (experts && (with_experts % 2 == 1) != (scheme == "int8")) continue;  // hundreds of weights: one of the two
       TestFolder out;
       const auto quantize = [&](const std::string& name, const Calibration* text, int64_t shard_bytes = kShardBytes) {
         ConvertOptions options;
@@ -83,6 +88,7 @@ TEST(CalibratedRounding, SchemesKeepOutputsNotWeights) {
       expect_same_tensors(out / "fitted", out / "frugal");
     }
   }
+  set_num_threads(threads);
   if (judged > 0) {
     EXPECT_LT(log_ratio / judged, std::log(0.95)) << "of the states' squared error, on tokens that nothing was fitted to";
   }
