@@ -26,9 +26,9 @@ Calibration calibration_for(const std::string& folder, uint64_t seed, int64_t to
 // Mean square of what the final states of `path` differ by from those of `reference`, on tokens that nothing was fitted to.
 double state_error(const std::string& path, const std::string& reference) {
   Decoder a = load_model(path, Numerics{}, false), b = load_model(reference, Numerics{}, false);
-  const Calibration text = calibration_for(reference, 77, 500);
+  const Calibration text = calibration_for(reference, 77, 200);
   double sum = 0;
-  for (size_t begin = 0; begin < 500; begin += 50) {
+  for (size_t begin = 0; begin < 200; begin += 50) {
     Batch batch;
     batch.add(text.text.all_ids().subspan(begin, 50));
     const Tensor x = a.forward(batch, nullptr), y = b.forward(batch, nullptr);
@@ -46,7 +46,7 @@ TEST(CalibratedRounding, SchemesKeepOutputsNotWeights) {
   double log_ratio = 0;
   int judged = 0, with_experts = 0;
   for (const auto& folder : model_folders()) {
-    const Calibration calibration = calibration_for(folder, 5, 500);
+    const Calibration calibration = calibration_for(folder, 5, 400);
     const bool experts = ModelFiles(folder).config().n_routed_experts > 0;
     with_experts += experts;
     for (const std::string scheme : {"int8", "int4-g32"}) {
@@ -83,7 +83,7 @@ TEST(CalibratedRounding, SchemesKeepOutputsNotWeights) {
       if (!experts) log_ratio += std::log(state_error(out / "fitted", folder) / state_error(out / "nearest", folder)), ++judged;
       // The same from many readings of the text, and in many files.
       Calibration frugal = calibration;
-      frugal.gram_bytes = 300000;
+      frugal.gram_bytes = 1500000;
       quantize("frugal", &frugal, 40000);
       expect_same_tensors(out / "fitted", out / "frugal");
     }

@@ -19,14 +19,14 @@ bool factor_block(Tensor& g) {
   const int64_t n = g.rows();
   for (int64_t j = n - 1; j >= 0; --j)
     for (int64_t i = j; i >= 0; --i) {
-      float* row = g.row<float>(i);
+      float *row = g.row<float>(i), *pivot = g.row<float>(j);
       double sum = static_cast<double>(row[j]);
-      for (int64_t k = j + 1; k < n; ++k) sum -= static_cast<double>(row[k]) * static_cast<double>(g.row<float>(j)[k]);
+      for (int64_t k = j + 1; k < n; ++k) sum -= static_cast<double>(row[k]) * static_cast<double>(pivot[k]);
       if (i == j) {
         if (!(sum > 0) || !std::isfinite(sum)) return false;
         row[j] = static_cast<float>(std::sqrt(sum));
       } else {
-        row[j] = static_cast<float>(sum / static_cast<double>(g.row<float>(j)[j]));
+        row[j] = static_cast<float>(sum / static_cast<double>(pivot[j]));
       }
     }
   return true;
@@ -91,8 +91,10 @@ GptqPlan::GptqPlan(const Tensor& gram, double damping)
   std::vector<float> diagonal(static_cast<size_t>(n));
   for (int64_t j = 0; j < n; ++j) diagonal[static_cast<size_t>(j)] = feed_.row<float>(j)[j];
   parallel_for(n, 16, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i)
-      for (int64_t j = i + 1; j < n; ++j) feed_.row<float>(i)[j] /= diagonal[static_cast<size_t>(j)];
+    for (int64_t i = first; i < last; ++i) {
+      float* row = feed_.row<float>(i);
+      for (int64_t j = i + 1; j < n; ++j) row[j] /= diagonal[static_cast<size_t>(j)];
+    }
   });
 }
 
@@ -103,22 +105,27 @@ void gptq_round(const GptqPlan& plan, const Tensor& w, std::span<const f16> scal
   const std::span<const int32_t> columns = plan.columns();
   Tensor moved = Tensor::empty({rows, k}, DType::kF32);  // w in the order of rounding, plus what its columns have taken up
   parallel_for(rows, 8, [&](int64_t first, int64_t last) {
-    for (int64_t r = first; r < last; ++r)
-      for (int64_t j = 0; j < k; ++j) moved.row<float>(r)[j] = w.row<float>(r)[columns[static_cast<size_t>(j)]];
+    for (int64_t r = first; r < last; ++r) {
+      const float* from = w.row<float>(r);
+      float* to = moved.row<float>(r);
+      for (int64_t j = 0; j < k; ++j) to[j] = from[columns[static_cast<size_t>(j)]];
+    }
   });
   for (int64_t begin = 0; begin < k; begin += kBlock) {
     const int64_t end = std::min(k, begin + kBlock), n = end - begin;
     Tensor errors = Tensor::empty({rows, n}, DType::kF32);
     parallel_for(rows, 8, [&](int64_t first, int64_t last) {
       for (int64_t r = first; r < last; ++r) {
+        const float* values = w.row<float>(r);
         float *at = moved.row<float>(r) + begin, *error = errors.row<float>(r);
+        int8_t* to = codes.row<int8_t>(r);
         for (int64_t j = 0; j < n; ++j) {
           const int32_t column = columns[static_cast<size_t>(begin + j)];
           const IntQuantizer quantizer(scales[static_cast<size_t>(r * groups + column / layout.group)], layout.lowest,
                                        layout.highest);
           const int32_t code = quantizer(at[j]);
-          codes.row<int8_t>(r)[column] = static_cast<int8_t>(code);
-          error[j] = w.row<float>(r)[column] - static_cast<float>(code) * quantizer.scale();
+          to[column] = static_cast<int8_t>(code);
+          error[j] = values[column] - static_cast<float>(code) * quantizer.scale();
           const float* feed = plan.feed().row<float>(begin + j) + begin;
           for (int64_t i = j + 1; i < n; ++i) at[i] += error[j] * feed[i];
         }
@@ -135,12 +142,14 @@ void nearest_round(const Tensor& w, std::span<const f16> scales, const IntLayout
   const int64_t k = w.dim(1), groups = k / layout.group;
   CHECK_EQ(scales.size(), w.rows() * groups);
   parallel_for(w.rows(), 8, [&](int64_t first, int64_t last) {
-    for (int64_t r = first; r < last; ++r)
+    for (int64_t r = first; r < last; ++r) {
+      const float* from = w.row<float>(r);
+      int8_t* to = codes.row<int8_t>(r);
       for (int64_t g = 0; g < groups; ++g) {
         const IntQuantizer quantizer(scales[static_cast<size_t>(r * groups + g)], layout.lowest, layout.highest);
-        for (int64_t c = g * layout.group; c < (g + 1) * layout.group; ++c)
-          codes.row<int8_t>(r)[c] = static_cast<int8_t>(quantizer(w.row<float>(r)[c]));
+        for (int64_t c = g * layout.group; c < (g + 1) * layout.group; ++c) to[c] = static_cast<int8_t>(quantizer(from[c]));
       }
+    }
   });
 }
 
@@ -149,18 +158,22 @@ std::vector<double> output_errors(const Tensor& w, const Tensor& codes, std::spa
   const int64_t rows = w.rows(), k = w.dim(1), groups = k / layout.group;
   Tensor errors = Tensor::empty({rows, k}, DType::kF32), weighed = Tensor::empty({rows, k}, DType::kF32);
   parallel_for(rows, 8, [&](int64_t first, int64_t last) {
-    for (int64_t r = first; r < last; ++r)
+    for (int64_t r = first; r < last; ++r) {
+      const float* values = w.row<float>(r);
+      const int8_t* of_row = codes.row<int8_t>(r);
+      float* to = errors.row<float>(r);
       for (int64_t c = 0; c < k; ++c)
-        errors.row<float>(r)[c] = w.row<float>(r)[c] - static_cast<float>(codes.row<int8_t>(r)[c]) *
-                                                           to_float(scales[static_cast<size_t>(r * groups + c / layout.group)]);
+        to[c] =
+            values[c] - static_cast<float>(of_row[c]) * to_float(scales[static_cast<size_t>(r * groups + c / layout.group)]);
+    }
   });
   matmul_forward(errors, {gram}, nullptr, Compute::kF32, weighed);
   std::vector<double> sums(static_cast<size_t>(rows));
   parallel_for(rows, 8, [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
+      const float *error = errors.row<float>(r), *of_gram = weighed.row<float>(r);
       double sum = 0;
-      for (int64_t c = 0; c < k; ++c)
-        sum += static_cast<double>(errors.row<float>(r)[c]) * static_cast<double>(weighed.row<float>(r)[c]);
+      for (int64_t c = 0; c < k; ++c) sum += static_cast<double>(error[c]) * static_cast<double>(of_gram[c]);
       sums[static_cast<size_t>(r)] = std::max(0.0, sum);
     }
   });
