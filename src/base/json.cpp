@@ -124,11 +124,9 @@ class Builder {
   bool boolean(bool value) { return add(value); }
   bool number_integer(Library::number_integer_t value) { return add(value); }
   bool number_unsigned(Library::number_unsigned_t value) { return add(value); }
-  bool number_float(Library::number_float_t value, const std::string& written) {
-    if (written.find_first_of(".eE") == std::string::npos)
-      refuse("the integer " + printable(written, 40) + " does not fit in 64 bits");
-    return add(value);
-  }
+  // Integers beyond 64 bits too: transformers writes 10^30 where a tokenizer has no longest input. Nobody takes a real for a
+  // count.
+  bool number_float(Library::number_float_t value, const std::string&) { return add(value); }
   bool string(std::string& value) { return add(std::move(value)); }
   bool binary(Library::binary_t&) { refuse("binary data"); }
   bool start_object(size_t) { return open(true); }
