@@ -17,12 +17,6 @@ namespace {
 constexpr int64_t kHeldOut = 8;   // one window of so many judges
 constexpr size_t kPlansKept = 2;  // in a directory's order a layer's weights of one input have at most one other between them
 
-// Where the inputs of a weight are: rows of a Parameter, or of an expert in a bank.
-struct Place {
-  Parameter* owner = nullptr;
-  int64_t expert = -1;
-};
-
 // Two banks of one layer: files name their parts in turns, expert by expert.
 bool same_experts(const Parameter& a, const Parameter& b) {
   const auto layer = [](const Parameter& p) { return p.name.substr(0, p.name.find(".experts.")); };
@@ -32,8 +26,6 @@ bool same_experts(const Parameter& a, const Parameter& b) {
 Tensor of_expert(const Tensor& gram, int64_t expert) { return expert < 0 ? gram : gram.index(expert); }
 
 }  // namespace
-
-struct CalibratedRounding::Source : Place {};
 
 CalibrationWindows plan_calibration(const Calibration& calibration) {
   std::vector<std::span<const int32_t>> all;
@@ -129,8 +121,8 @@ bool CalibratedRounding::begin(const std::string& weight) {
   if (!model_ && !gather(weight)) return false;
   const auto found = sources_.find(weight);
   if (found == sources_.end())
-    fail_usage("quantize",
-               "no forward reads '" + weight + "': it cannot be fitted to a text; choose a scheme without calibration");
+    fail_usage("quantize", "no forward reads '" + printable(weight) +
+                               "': it cannot be fitted to a text; choose a scheme without calibration");
   if (grams_.find(found->second.owner) == grams_.end() && !gather(weight)) return false;
   current_ = &found->second;
   error_ = nearest_error_ = 0;

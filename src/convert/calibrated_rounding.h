@@ -53,7 +53,10 @@ class CalibratedRounding {
   const CalibrationReport& report() const { return report_; }
 
  private:
-  struct Source;  // where a weight's inputs are
+  struct Source {  // where the inputs of a weight are: a Parameter's, or an expert's of a bank
+    Parameter* owner = nullptr;
+    int64_t expert = -1;
+  };
   bool gather(const std::string& weight);
   const GptqPlan& plan_of(const Source& source);
 
