@@ -10,7 +10,7 @@
 #include "base/json.h"
 #include "base/test_fixtures.h"
 #include "base/test_folder.h"
-#include "checkpoint/safetensors.h"
+#include "checkpoint/safetensors_testing.h"
 #include "kernels/matmul/quantize_part.h"
 #include "model/model_config_quantization.h"
 
@@ -29,20 +29,6 @@ std::vector<std::string> model_folders() {
   return folders;
 }
 
-void expect_same(const std::string& expected, const std::string& found) {
-  const auto before = SafetensorsDirectory::open(expected), after = SafetensorsDirectory::open(found);
-  EXPECT_EQ(before.tensors().size(), after.tensors().size()) << expected;
-  for (const auto& [name, a] : before.tensors()) {
-    const auto it = after.tensors().find(name);
-    ASSERT_NE(it, after.tensors().end()) << expected << " " << name;
-    const auto& b = it->second;
-    ASSERT_EQ(a.entry->dtype, b.entry->dtype) << name;
-    ASSERT_EQ(a.entry->shape, b.entry->shape) << name;
-    ASSERT_EQ(std::memcmp(a.tensor().raw(), b.tensor().raw(), static_cast<size_t>(a.entry->end - a.entry->begin)), 0)
-        << expected << " " << name;
-  }
-}
-
 // What is saved is what was loaded, bit for bit and name for name, through F32 values and through BF16 ones.
 TEST(HfDirectory, RoundTripsEveryModelFixture) {
   if (model_folders().empty()) GTEST_SKIP() << "no fixtures at " << models_folder();
@@ -51,12 +37,12 @@ TEST(HfDirectory, RoundTripsEveryModelFixture) {
     Decoder model = load_model(folder, Numerics{}, /*training=*/true);
     save_model(model, out.path(), DType::kBF16, folder);
     EXPECT_TRUE(file_exists(out / "model.safetensors"));
-    expect_same(folder, out.path());
+    expect_same_tensors(folder, out.path());
     // Over what stands there, in small shards: the one file goes, and the other way round.
     constexpr int64_t kSmall = 40000;
     save_model(model, out.path(), DType::kBF16, folder, kSmall);
     EXPECT_FALSE(file_exists(out / "model.safetensors"));
-    expect_same(folder, out.path());
+    expect_same_tensors(folder, out.path());
     const auto shards = SafetensorsDirectory::open(out.path());
     EXPECT_GT(shards.files().size(), 2u) << folder;
     for (const auto& file : shards.files()) {
@@ -70,7 +56,7 @@ TEST(HfDirectory, RoundTripsEveryModelFixture) {
     save_model(model, out.path(), DType::kBF16, folder);
     EXPECT_FALSE(file_exists(out / "model.safetensors.index.json"));
     EXPECT_EQ(SafetensorsDirectory::open(out.path()).files().size(), 1u);
-    expect_same(folder, out.path());
+    expect_same_tensors(folder, out.path());
   }
 }
 

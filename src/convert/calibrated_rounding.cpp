@@ -53,10 +53,9 @@ double CalibrationReport::error_ratio() const {
   return judged > 0 ? std::exp(log_error_ratio / static_cast<double>(judged)) : 1;
 }
 
-CalibratedRounding::CalibratedRounding(const std::string& from, const Calibration& calibration,
-                                       std::vector<std::string> weights)
+CalibratedRounding::CalibratedRounding(const ModelFiles& from, const Calibration& calibration, std::vector<std::string> weights)
     : from_(from), windows_(plan_calibration(calibration)), gram_bytes_(calibration.gram_bytes), weights_(std::move(weights)) {
-  const int64_t vocab = ModelFiles(from).config().vocab_size;
+  const int64_t vocab = from_.config().vocab_size;
   for (const int32_t id : calibration.text.all_ids())
     if (id < 0 || id >= vocab)
       fail_usage("quantize", "the calibration text has the token id " + std::to_string(id) + ", the model's end at " +
@@ -74,26 +73,26 @@ std::string CalibratedRounding::identity() const {
   return "gptq " + hex(sum.digest());
 }
 
-bool CalibratedRounding::gather(const std::string& weight) {
-  if (!model_) {
-    const ModelFiles files(from_);
-    Numerics numerics;
-    numerics.compute = files.config().torch_dtype == "float32" ? Compute::kF32 : Compute::kBF16;
-    model_.emplace(load_model(files, numerics, /*training=*/false));
-    std::map<const Parameter*, Parameter*> parameters;
-    for (Parameter* p : model_->parameters()) parameters[p] = p;
-    const auto tensors = model_->named_tensors();
-    std::map<const Parameter*, int64_t> parts;
-    for (const NamedTensor& t : tensors)
-      if (t.owner) ++parts[t.owner];
-    for (const NamedTensor& t : tensors) {
-      if (!t.owner) continue;
-      Source& source = sources_[t.name];
-      source.owner = parameters.at(t.owner);
-      if (t.owner->shape.rank() == 3) source.expert = t.part / (parts[t.owner] / t.owner->shape[0]);
-    }
-    if (gram_bytes_ == 0) gram_bytes_ = memory_available_bytes() / 4;
+void CalibratedRounding::load() {
+  Numerics numerics;
+  numerics.compute = from_.config().torch_dtype == "float32" ? Compute::kF32 : Compute::kBF16;
+  model_.emplace(load_model(from_, numerics, /*training=*/false));
+  std::map<const Parameter*, Parameter*> parameters;
+  for (Parameter* p : model_->parameters()) parameters[p] = p;
+  const auto tensors = model_->named_tensors();
+  std::map<const Parameter*, int64_t> parts;
+  for (const NamedTensor& t : tensors)
+    if (t.owner) ++parts[t.owner];
+  for (const NamedTensor& t : tensors) {
+    if (!t.owner) continue;
+    Source& source = sources_[t.name];
+    source.owner = parameters.at(t.owner);
+    if (t.owner->shape.rank() == 3) source.expert = t.part / (parts[t.owner] / t.owner->shape[0]);
   }
+  if (gram_bytes_ == 0) gram_bytes_ = memory_available_bytes() / 4;
+}
+
+bool CalibratedRounding::gather(const std::string& weight) {
   plans_.clear();
   grams_.clear();
   std::vector<Parameter*> owners;
@@ -118,7 +117,7 @@ bool CalibratedRounding::gather(const std::string& weight) {
 }
 
 bool CalibratedRounding::begin(const std::string& weight) {
-  if (!model_ && !gather(weight)) return false;
+  if (!model_) load();
   const auto found = sources_.find(weight);
   if (found == sources_.end())
     fail_usage("quantize", "no forward reads '" + printable(weight) +

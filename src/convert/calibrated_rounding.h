@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/model_files.h"
 #include "data/token_dataset.h"
 #include "model/decoder.h"
 #include "quant/gptq.h"
@@ -36,10 +37,10 @@ struct CalibrationReport {
 
 class CalibratedRounding {
  public:
-  // `from`: the model, whose forward in 16 bits (F32 where it is stored so) gives the inputs. `weights`: published names in the
-  // order in which they will be asked for. The model is loaded when the first is. Error (usage) where an id of the text is none
-  // of the model's.
-  CalibratedRounding(const std::string& from, const Calibration& calibration, std::vector<std::string> weights);
+  // `from`, which outlives this: the model, whose forward in 16 bits (F32 where it is stored so) gives the inputs. `weights`:
+  // published names in the order in which they will be asked for. The model is loaded when the first is. Error (usage) where an
+  // id of the text is none of the model's.
+  CalibratedRounding(const ModelFiles& from, const Calibration& calibration, std::vector<std::string> weights);
   ~CalibratedRounding();
   std::string identity() const;  // of what the codes depend on besides the model
 
@@ -57,10 +58,11 @@ class CalibratedRounding {
     Parameter* owner = nullptr;
     int64_t expert = -1;
   };
+  void load();
   bool gather(const std::string& weight);
   const GptqPlan& plan_of(const Source& source);
 
-  std::string from_;
+  const ModelFiles& from_;
   CalibrationWindows windows_;
   int64_t gram_bytes_;
   std::vector<std::string> weights_;

@@ -136,10 +136,9 @@ TEST(CalibratedRounding, WindowsAreTakenEvenly) {
     EXPECT_GE(step, 40) << i;
     EXPECT_LE(step, some.fitted[i][0] < 1000 ? 110 : 1110) << i << ": one between them may be held out";
   }
-  const auto identity = [&](const Calibration& calibration) {
-    return CalibratedRounding(models_folder() + "/llama3-tiny", calibration, {}).identity();
-  };
   if (!is_directory(models_folder() + "/llama3-tiny")) return;
+  const ModelFiles files(models_folder() + "/llama3-tiny");
+  const auto identity = [&](const Calibration& calibration) { return CalibratedRounding(files, calibration, {}).identity(); };
   const Calibration a = calibration_for(models_folder() + "/llama3-tiny", 1),
                     b = calibration_for(models_folder() + "/llama3-tiny", 2);
   Calibration wider = a;

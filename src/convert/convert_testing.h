@@ -9,7 +9,7 @@
 #include "base/files.h"
 #include "base/test_fixtures.h"
 #include "base/test_folder.h"
-#include "checkpoint/safetensors.h"
+#include "checkpoint/safetensors_testing.h"
 #include "convert/quantize.h"
 
 namespace fathom {
@@ -29,20 +29,6 @@ inline ConvertReport convert(const std::string& from, const std::string& to, Con
 }
 inline constexpr auto kHf = ConvertOptions::Format::kHuggingFace;
 inline constexpr auto kGguf = ConvertOptions::Format::kGguf;
-
-inline void expect_same_tensors(const std::string& a, const std::string& b) {
-  const auto before = SafetensorsDirectory::open(a), after = SafetensorsDirectory::open(b);
-  EXPECT_EQ(before.tensors().size(), after.tensors().size()) << b;
-  for (const auto& [name, x] : before.tensors()) {
-    const auto it = after.tensors().find(name);
-    ASSERT_NE(it, after.tensors().end()) << b << " lacks " << name;
-    const auto& y = it->second;
-    ASSERT_EQ(x.entry->dtype, y.entry->dtype) << name;
-    ASSERT_EQ(x.entry->shape, y.entry->shape) << name;
-    const int64_t bytes = x.entry->end - x.entry->begin;
-    ASSERT_EQ(std::memcmp(x.tensor().raw(), y.tensor().raw(), static_cast<size_t>(bytes)), 0) << a << " " << name;
-  }
-}
 
 inline bool same_bits(const Tensor& a, const Tensor& b) {
   return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), static_cast<size_t>(a.bytes())) == 0;

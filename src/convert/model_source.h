@@ -24,6 +24,7 @@ class ModelSource {
     std::string part_of;     // not empty: where that item is quantised, this tensor is a part of it
     bool stored = true;      // read() gives a tensor of this name and type
   };
+  const ModelFiles& files() const { return model_files_; }
   const ModelConfig& config() const { return model_files_.config(); }
   const std::vector<Item>& items() const { return items_; }
   const Item* find(const std::string& name) const;

@@ -298,7 +298,7 @@ ConvertReport convert_to_directory(const ModelSource& source, const ConvertOptio
           weights.push_back(planned.item->name);
     if (weights.empty())
       fail_usage("convert", "'" + printable(options.from) + "' is " + options.dtype + " already: nothing to calibrate");
-    rounding.emplace(options.from, *options.calibration, std::move(weights));
+    rounding.emplace(source.files(), *options.calibration, std::move(weights));
   }
 
   const std::string partial = options.to + ".partial", plan_path = partial + "/" + kPlanFile;

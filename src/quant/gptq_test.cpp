@@ -18,8 +18,8 @@ namespace {
 using testing::random_tensor;
 using Matrix = std::vector<std::vector<double>>;
 
-constexpr IntLayout kInt8Rows(int64_t k) { return {k, kInt8Lowest, kInt8Highest}; }
-constexpr IntLayout kInt4Groups(int64_t group) { return {group, kInt4Lowest, kInt4Highest}; }
+constexpr IntLayout int8_rows(int64_t k) { return {k, kInt8Lowest, kInt8Highest}; }
+constexpr IntLayout int4_groups(int64_t group) { return {group, kInt4Lowest, kInt4Highest}; }
 
 // Inputs whose columns depend on one another and differ in power, as a model's do: x^T x of `rows` of them.
 Tensor gram_of_inputs(int64_t k, int64_t rows, uint64_t seed) {
@@ -118,7 +118,7 @@ std::vector<int> textbook(const Tensor& w, const std::vector<f16>& scales, const
 
 TEST(Gptq, IsThePapersAlgorithm) {
   for (const int64_t k : {1, 32, 96, 128, 160, 320})  // below, at and above a block
-    for (const IntLayout& layout : {kInt8Rows(k), kInt4Groups(32)}) {
+    for (const IntLayout& layout : {int8_rows(k), int4_groups(32)}) {
       if (k % layout.group != 0) continue;
       const Tensor w = random_tensor({9, k}, DType::kF32, 7, 0.3f), gram = gram_of_inputs(k, 2 * k + 5, 11);
       const GptqPlan plan(gram);
@@ -145,7 +145,7 @@ TEST(Gptq, NothingToTakeUpGivesTheNearestCodes) {
   Tensor diagonal = Tensor::zeros({k, k}, DType::kF32);
   const Tensor zeros = diagonal.clone();
   for (int64_t i = 0; i < k; ++i) diagonal.row<float>(i)[i] = static_cast<float>(1 + i % 5);
-  for (const IntLayout& layout : {kInt8Rows(k), kInt4Groups(64)})
+  for (const IntLayout& layout : {int8_rows(k), int4_groups(64)})
     for (const Tensor& gram : {diagonal, zeros}) {
       const Tensor codes = rounded(GptqPlan(gram), w, layout);
       EXPECT_EQ(testing::bytes_of(codes), testing::bytes_of(nearest(w, layout)));
@@ -153,7 +153,7 @@ TEST(Gptq, NothingToTakeUpGivesTheNearestCodes) {
   // The nearest codes are the format's.
   std::vector<int8_t> row(static_cast<size_t>(k));
   quantize_int8(w.row<float>(2), k, int8_scale(w.row<float>(2), k), row.data());
-  EXPECT_EQ(std::memcmp(nearest(w, kInt8Rows(k)).row<int8_t>(2), row.data(), row.size()), 0);
+  EXPECT_EQ(std::memcmp(nearest(w, int8_rows(k)).row<int8_t>(2), row.data(), row.size()), 0);
 }
 
 TEST(Gptq, OutputErrorsAreThoseOfTheOutputs) {
@@ -163,7 +163,7 @@ TEST(Gptq, OutputErrorsAreThoseOfTheOutputs) {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t i = 0; i < k; ++i)
       for (int64_t j = 0; j < k; ++j) gram.row<float>(i)[j] += x.row<float>(r)[i] * x.row<float>(r)[j];
-  const IntLayout layout = kInt4Groups(8);
+  const IntLayout layout = int4_groups(8);
   const std::vector<f16> scales = scales_of(w, layout);
   const Tensor codes = nearest(w, layout);
   const std::vector<double> errors = output_errors(w, codes, scales, layout, gram);
@@ -186,7 +186,7 @@ TEST(Gptq, OutputErrorsAreThoseOfTheOutputs) {
 TEST(Gptq, PoorInputsAreNoHarm) {
   const int64_t k = 256;
   const Tensor w = random_tensor({8, k}, DType::kF32, 9);
-  const IntLayout layout = kInt4Groups(32);
+  const IntLayout layout = int4_groups(32);
   for (const int64_t rows : {1, 3, 100}) {
     Tensor gram = gram_of_inputs(k, rows, 21);
     for (int64_t i = 0; i < k; ++i)
@@ -210,7 +210,7 @@ TEST(Gptq, RowsOfZerosAndRowsAloneAndThreads) {
   Tensor w = random_tensor({37, k}, DType::kF32, 13);
   std::fill_n(w.row<float>(4), k, 0.f);
   const Tensor gram = gram_of_inputs(k, 500, 31);
-  const IntLayout layout = kInt8Rows(k);
+  const IntLayout layout = int8_rows(k);
   testing::expect_same_bits_everywhere([&] {
     const GptqPlan plan(gram);
     const Tensor codes = rounded(plan, w, layout);
