@@ -19,7 +19,7 @@
 namespace fathom {
 
 constexpr uint32_t kPackedCacheVersion =
-    3;  // of the file, of every layout in kernels/matmul/block_format.h, and of their order
+    4;  // of the file, of every layout in kernels/matmul/block_format.h, and of their order
 
 // Keeps what is packed, and writes it.
 class PackedWriter : public PackedStore {

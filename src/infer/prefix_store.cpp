@@ -20,7 +20,7 @@ namespace fathom {
 namespace {
 
 constexpr char kMagic[8] = {'F', 'A', 'T', 'H', 'O', 'M', 'K', 'V'};
-constexpr uint32_t kVersion = 3;  // of the file, of how a layer's rows lie in a block, and of the order of the model's sums
+constexpr uint32_t kVersion = 4;  // of the file, of how a layer's rows lie in a block, and of the order of the model's sums
 constexpr int64_t kSumAt = 16, kSummed = 24, kParentAt = kSummed + 32, kTokensAt = kParentAt + 32,
                   kDataAt = kTokensAt + kKeyBlock * 4;
 constexpr const char* kSuffix = ".kv";

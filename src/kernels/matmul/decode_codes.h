@@ -57,6 +57,10 @@ FATHOM_INLINE F32 load_f16(const char* p) { return {_mm512_cvtph_ps(_mm256_loadu
 FATHOM_INLINE F32 load_u8(const char* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
+FATHOM_INLINE F32 load_powers(const char* p) {
+  return {
+      _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 23))};
+}
 FATHOM_INLINE F32 load_i8(const char* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
@@ -89,6 +93,11 @@ FATHOM_INLINE F32 load_f16(const char* p) {
 FATHOM_INLINE F32 load_u8(const char* p) {
   const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(x)), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(x, 8)))};
+}
+FATHOM_INLINE F32 load_powers(const char* p) {
+  const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const auto power = [](__m128i e) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu8_epi32(e), 23)); };
+  return {power(x), power(_mm_srli_si128(x, 8))};
 }
 FATHOM_INLINE F32 load_i8(const char* p) {
   const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -130,6 +139,11 @@ FATHOM_INLINE F32 load_u8(const char* p) {
   F32 r;
   for (int i = 0; i < 16; ++i) r.v[i] = static_cast<float>(static_cast<uint8_t>(p[i]));
   return r;
+}
+FATHOM_INLINE F32 load_powers(const char* p) {
+  V16u bits;
+  for (int i = 0; i < 16; ++i) bits[i] = static_cast<uint32_t>(static_cast<uint8_t>(p[i])) << 23;
+  return {(V16f)bits};
 }
 FATHOM_INLINE F32 load_i8(const char* p) {
   F32 r;

@@ -96,9 +96,8 @@ void run_pass(const GemmPlan& plan, std::span<const GemmProblem> problems, const
         const PlanPack& p = plan.packs[i];
         const GemmProblem& g = problems[p.problem];
         for (int64_t panel = p.panel; panel < p.panel_end; ++panel)
-          pack_panel(g.b, panel, g.n, g.k, p.k0, p.kc, kernels.fly_format,
-                     shared + p.offset + (panel - p.panel) * p.panel_bytes +
-                         (kernels.fly_format == PanelFormat::kPairs ? p.k0 / 2 : p.k0) * kPanelRow);
+          pack_panel(g.b, panel, g.n, p.k0, p.kc, kernels.panel_format,
+                     shared + p.offset + (panel - p.panel) * p.panel_bytes + packed_panel_bytes(p.k0, kernels.panel_format));
       }
       meet(arrived, threads);
     }
@@ -118,7 +117,7 @@ void run_pass(const GemmPlan& plan, std::span<const GemmProblem> problems, const
       t.k = g.k;
       const bool blocks = g.packed && g.packed_format != WeightFormat::kPlain;
       t.weight_format = blocks ? g.packed_format : WeightFormat::kPlain;
-      t.format = g.packed ? (options.compute == Compute::kF32 ? PanelFormat::kF32 : PanelFormat::kPairs) : kernels.fly_format;
+      t.format = kernels.panel_format;
       t.panel_bytes = g.a_int8 ? int8_panel_bytes(g.packed_format, g.k)
                       : blocks ? block_panel_bytes(g.packed_format, g.k)
                                : packed_panel_bytes(g.k, t.format);
@@ -164,6 +163,8 @@ void finish_empty(const GemmProblem& g, const GemmOptions& options) {
 }  // namespace
 
 void set_bf16_engine_for_test(Bf16Engine engine) { bf16_engine.store(engine); }
+
+PanelFormat panel_format(Compute compute) { return choose(compute).panel_format; }
 
 void gemm(std::span<const GemmProblem> problems, const GemmOptions& options) {
   const bool int8 = !problems.empty() && problems[0].a_int8;

@@ -22,14 +22,14 @@ struct RowsAhead {
   }
 };
 
-template <class Op, bool kRound, bool kAlong>
+template <class Op, bool kAlong>
 void tile(const GemmTile& t) {
   const int64_t micros = (t.rows + kMaxRows - 1) / kMaxRows, small = t.rows / micros, large = t.rows % micros;
-  const int64_t k_end = round_up(t.k, kRound ? 2 : 1);
+  const int64_t k_end = round_up(t.k, Op::kUnitK);
   const int64_t vectors = 2 * t.panels;
   for (int64_t ks = 0; ks < k_end; ks += t.super_k) {
     const int64_t ke = least(k_end, ks + t.super_k);
-    pack_a<Op, kRound>(t, micros, ks, ke, t.k);
+    pack_a<Op, false>(t, micros, ks, ke, t.k);
     int64_t slot = 0;
     for (int64_t vector = 0; vector < vectors;) {
       int v = vectors_for(static_cast<int>(small + (large > 0)));
@@ -46,8 +46,7 @@ void tile(const GemmTile& t) {
         panel_bytes = t.super_k / Op::kUnitK * kPanelRow;
         if (vector % 2 == 0)
           for (int64_t p = 0; p < (v + 1) / 2; ++p)
-            pack_panel(t.b, t.panel0 + vector / 2 + p, t.n, t.k, ks, least(t.k, ke) - ks, t.format,
-                       t.b_scratch + p * panel_bytes);
+            pack_panel(t.b, t.panel0 + vector / 2 + p, t.n, ks, least(t.k, ke) - ks, t.format, t.b_scratch + p * panel_bytes);
         b = t.b_scratch;
         rows_ahead.aim(t, vector + v, v, micros * (k_end / Op::kUnitK));
       }
@@ -96,16 +95,10 @@ void tile(const GemmTile& t) {
 }
 
 #if FATHOM_GEMM_FMA
-void tile_f32(const GemmTile& t) { t.a.k_contiguous ? tile<FmaF32, false, true>(t) : tile<FmaF32, false, false>(t); }
-void tile_widen(const GemmTile& t) {
-  if (t.format == PanelFormat::kPairs)
-    t.a.k_contiguous ? tile<FmaPairs, true, true>(t) : tile<FmaPairs, true, false>(t);
-  else
-    t.a.k_contiguous ? tile<FmaF32, true, true>(t) : tile<FmaF32, true, false>(t);
-}
+void tile_f32(const GemmTile& t) { t.a.k_contiguous ? tile<FmaF32, true>(t) : tile<FmaF32, false>(t); }
 #endif
 #if FATHOM_GEMM_DOT
-void tile_dot(const GemmTile& t) { t.a.k_contiguous ? tile<DotPairs, true, true>(t) : tile<DotPairs, true, false>(t); }
+void tile_dot(const GemmTile& t) { t.a.k_contiguous ? tile<DotPairs, true>(t) : tile<DotPairs, false>(t); }
 #endif
 
 int64_t a_bytes(int64_t rows, int64_t super_k, bool k_contiguous) {
@@ -119,8 +112,8 @@ int64_t partial_bytes(int64_t rows, int64_t panels, int64_t k, int64_t super_k) 
   return (super_k >= k ? micros * 2 / kMinVectors : micros * panels * 2 / kMinVectors) * kMaxVectors * 16 * 4;
 }
 using Tile = void (*)(const GemmTile&);
-constexpr GemmKernels vector_kernels(Tile plain, PanelFormat fly_format, Tile blocks) {
-  return {plain, fly_format, kMaxRows, a_bytes, partial_bytes, 1, blocks};
+constexpr GemmKernels vector_kernels(Tile plain, PanelFormat panels, Tile blocks) {
+  return {plain, panels, kMaxRows, a_bytes, partial_bytes, panels == PanelFormat::kWords ? 2 : 1, blocks};
 }
 #endif
 
@@ -138,7 +131,7 @@ void tile_tiles(const GemmTile& t) {
     for (int64_t p = 0; p < t.panels; ++p) {
       const char* b = t.packed + (t.panel0 + p) * t.panel_bytes + ks / 2 * kPanelRow;
       if (!t.packed) {
-        pack_panel(t.b, t.panel0 + p, t.n, t.k, ks, least(t.k, ke) - ks, PanelFormat::kPairs, t.b_scratch);
+        pack_panel(t.b, t.panel0 + p, t.n, ks, least(t.k, ke) - ks, PanelFormat::kPairs, t.b_scratch);
         b = t.b_scratch;
       }
       const int64_t column = (t.panel0 + p) * kPanel, columns = least(kPanel, t.n - column);
@@ -179,12 +172,12 @@ const GemmKernels* gemm_f32_kernels() {
   return &kKernels;
 }
 const GemmKernels* gemm_widen_kernels() {
-  static constexpr GemmKernels kKernels = vector_kernels(tile_widen, PanelFormat::kF32Rounded, gemm_blocks_widen);
+  static constexpr GemmKernels kKernels = vector_kernels(gemm_blocks_words, PanelFormat::kWords, gemm_blocks_widen);
   return &kKernels;
 }
 #if FATHOM_RUNG_LEVEL == 2
 const GemmKernels* gemm_widen_vnni_kernels() {
-  static constexpr GemmKernels kKernels = vector_kernels(tile_widen, PanelFormat::kF32Rounded, gemm_blocks_vnni);
+  static constexpr GemmKernels kKernels = vector_kernels(gemm_blocks_vnni, PanelFormat::kWords, gemm_blocks_vnni);
   return &kKernels;
 }
 #endif
@@ -203,9 +196,8 @@ const GemmKernels* gemm_tile_kernels() {
 }
 #endif
 #if FATHOM_GEMM_FMA || FATHOM_GEMM_DOT
-void gemm_pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format,
-                     void* out) {
-  pack_panel(b, panel, n, k, k0, kc, format, out);
+void gemm_pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k0, int64_t kc, PanelFormat format, void* out) {
+  pack_panel(b, panel, n, k0, kc, format, out);
 }
 #endif
 

@@ -29,10 +29,9 @@ uint32_t pair(const MatrixView& v, int64_t lane, int64_t k, int64_t end) {
 float sum(const GemmProblem& g, int64_t m, int64_t n, GemmOrder order, float s = 0) {
   if (order == GemmOrder::kF32) {
     for (int64_t k = 0; k < g.k; ++k) s = __builtin_fmaf(element(g.a, m, k), element(g.b, n, k), s);
-  } else if (order == GemmOrder::kWiden) {
+  } else if (order == GemmOrder::kWiden) {  // of a group of blocks: a plain weight goes by integers
     for (int64_t k = 0; k < g.k; ++k)
       s = __builtin_fmaf(to_float(to_bf16(element(g.a, m, k))), to_float(to_bf16(element(g.b, n, k))), s);
-    if (g.k % 2) s = __builtin_fmaf(0.f, 0.f, s);  // k is padded to even: turns -0 into 0
   } else if (order == GemmOrder::kDot) {
     for (int64_t k = 0; k < g.k; k += 2) s = emulate_dot2(s, pair(g.a, m, k, g.k), pair(g.b, n, k, g.k));
   } else {
@@ -148,9 +147,51 @@ float sum_of_group(std::span<const float> a, GemmOrder order) {
   return lanes[0];
 }
 
+// A lane as 16-bit integers of `bits` bits, and the power of two that each 32 of them are multiplied with (NaN: not finite).
+struct WordsOfLane {
+  std::vector<int64_t> words;
+  std::vector<float> scales;
+};
+WordsOfLane words_of_lane(const MatrixView& v, int64_t lane, int64_t k_end, int bits) {
+  WordsOfLane row;
+  for (int64_t k0 = 0; k0 < k_end; k0 += 32) {
+    float a[32] = {}, largest = 0;
+    bool finite = true;
+    for (int64_t k = k0; k < std::min(k_end, k0 + 32); ++k) {
+      a[k - k0] = to_float(to_bf16(element(v, lane, k)));
+      finite &= std::isfinite(a[k - k0]);
+      largest = std::max(largest, std::fabs(a[k - k0]));
+    }
+    const int least = bits - 127;  // the power of two is a normal float
+    const float scale = std::ldexp(1.f, (largest < std::ldexp(1.f, least) ? least : std::ilogb(largest)) - (bits - 1));
+    row.scales.push_back(finite ? scale : std::nanf(""));
+    for (const float x : a) row.words.push_back(finite ? std::lrint(x / scale) : 0);
+  }
+  return row;
+}
+// Both sides as integers: a group of 32 k after the other.
+void reference_plain_words(const GemmProblem& g, const GemmOptions& options) {
+  std::vector<WordsOfLane> columns;
+  for (int64_t n = 0; n < g.n; ++n) columns.push_back(words_of_lane(g.b, n, g.k, kWordBits));
+  for (int64_t m = 0; m < g.m; ++m) {
+    const WordsOfLane a = words_of_lane(g.a, m, g.k, kWordBits);
+    for (int64_t n = 0; n < g.n; ++n) {
+      const WordsOfLane& b = columns[static_cast<size_t>(n)];
+      float s = 0;
+      for (size_t group = 0; group < a.scales.size(); ++group) {
+        int64_t dot = 0;
+        for (size_t k = group * 32; k < group * 32 + 32; ++k) dot += a.words[k] * b.words[k];
+        s = __builtin_fmaf(static_cast<float>(dot), b.scales[group] * a.scales[group], s);
+      }
+      finish(g, options, m, n, s);
+    }
+  }
+}
+
 }  // namespace
 
 void gemm_reference(const GemmProblem& g, const GemmOptions& options, GemmOrder order) {
+  if (order == GemmOrder::kWiden && g.k > 0) return reference_plain_words(g, options);
   for (int64_t m = 0; m < g.m; ++m)
     for (int64_t n = 0; n < g.n; ++n) {
       if (g.k == 0 && options.accumulate) continue;
@@ -160,33 +201,11 @@ void gemm_reference(const GemmProblem& g, const GemmOptions& options, GemmOrder 
 
 namespace {
 
-// A row of A as 16-bit integers, and the power of two that each 32 of them are multiplied with (NaN: not finite).
-struct WordsOfRow {
-  std::vector<int64_t> words;
-  std::vector<float> scales;
-};
-WordsOfRow words_of_row(const GemmProblem& g, int64_t m) {
-  WordsOfRow row;
-  for (int64_t k0 = 0; k0 < g.k; k0 += 32) {
-    float a[32] = {}, largest = 0;
-    bool finite = true;
-    for (int64_t k = k0; k < std::min(g.k, k0 + 32); ++k) {
-      a[k - k0] = to_float(to_bf16(element(g.a, m, k)));
-      finite &= std::isfinite(a[k - k0]);
-      largest = std::max(largest, std::fabs(a[k - k0]));
-    }
-    const float scale = std::ldexp(1.f, (largest < std::ldexp(1.f, -112) ? -112 : std::ilogb(largest)) - 14);
-    row.scales.push_back(finite ? scale : std::nanf(""));
-    for (const float x : a) row.words.push_back(finite ? std::lrint(x / scale) : 0);
-  }
-  return row;
-}
-
 // Chains of integers, in the order of gemm.h.
 void reference_words(const GemmProblem& g, const WeightPart& weight, const GemmOptions& options) {
   const int64_t of_scale = block_layout(weight.format()).group, group = std::min<int64_t>(32, of_scale);
   for (int64_t m = 0; m < g.m; ++m) {
-    const WordsOfRow a = words_of_row(g, m);
+    const WordsOfLane a = words_of_lane(g.a, m, g.k, kWordBitsByCodes);
     for (int64_t n = 0; n < g.n; ++n) {
       const BlockRow row = block_row(weight, n, g.k);
       float s = 0;

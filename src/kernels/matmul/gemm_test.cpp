@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "base/rng.h"
@@ -175,6 +176,57 @@ TEST_F(Gemm, FloatsHaveTheSameBitsOnEveryRung) {
       if (!first.defined()) first = c;
       EXPECT_EQ(std::memcmp(c.raw(), first.raw(), c.bytes()), 0) << isa_name(isa);
     }
+  }
+}
+
+// bf16 by integers (GemmOrder::kWiden): the largest sums, zeros, values too small for a normal power of two, one far above the
+// others, and what is not finite, which stays in its row and its column. Both layouts of both sides, packed and not.
+TEST_F(Gemm, IntegersAtTheirLimits) {
+  Rng rng(11, RngStream::kTest);
+  const int64_t lanes = 35, k = 300;
+  Tensor along = Tensor::empty({lanes, k}, DType::kF32), across = Tensor::empty({k, lanes}, DType::kF32);
+  for (int64_t i = 0; i < k; ++i)
+    for (int64_t r = 0; r < lanes; ++r) {
+      float x = rng.next_normal();
+      if (r == 0) x = i % 2 ? 1.9921875f : -1.9921875f;  // 255 / 128, the longest of bf16
+      if (r == 1) x = 3.984375f;
+      if (r == 2) x = 0;
+      if (r == 3) x *= 0x1p-120f;
+      if (r == 4 && i % 32 == 5) x = 1000;
+      if (r == 5) x *= 0x1p60f;
+      if (r == 6 && i == 77) x = INFINITY;
+      if (r == 7 && i == 299) x = NAN;
+      if (r == 17 && i < 32) x = -INFINITY;
+      along.row<float>(r)[i] = across.row<float>(i)[r] = x;
+    }
+  const PackedMatrix* none = nullptr;
+  for (const GemmEngine& e : gemm_engines()) {
+    if (e.order != GemmOrder::kWiden) continue;
+    set_isa_for_test(e.isa);
+    set_bf16_engine_for_test(e.engine);
+    const PackedMatrix packed = PackedMatrix::pack(along, Compute::kBF16);
+    for (const int64_t m : {int64_t{1}, int64_t{2}, lanes})
+      for (const bool a_along : {true, false})
+        for (const auto& [b_along, p] : {std::pair{true, none}, {false, none}, {true, &packed}}) {
+          Tensor got = Tensor::zeros({m, lanes}, DType::kF32), expected = got.clone();
+          GemmProblem g;
+          g.a = {a_along ? along.raw() : across.raw(), a_along ? k : lanes, nullptr, false, a_along};
+          g.b = {b_along ? along.raw() : across.raw(), b_along ? k : lanes, nullptr, false, b_along};
+          g.m = m, g.n = lanes, g.k = k, g.c = expected.raw(), g.ldc = lanes;
+          const GemmOptions options = {Compute::kBF16, false, false};
+          gemm_reference(g, options, e.order);
+          if (p) use(g, *p);
+          g.c = got.raw();
+          gemm({&g, 1}, options);
+          for (int64_t r = 0; r < m; ++r)
+            for (int64_t j = 0; j < lanes; ++j) {
+              const float y = got.row<float>(r)[j], z = expected.row<float>(r)[j];
+              const auto bad = [](int64_t i) { return i == 6 || i == 7 || i == 17; };
+              ASSERT_EQ(std::isnan(y), bad(r) || bad(j)) << isa_name(e.isa) << " row " << r << " column " << j;
+              ASSERT_TRUE(std::isnan(y) ? std::isnan(z) : std::memcmp(&y, &z, sizeof y) == 0)
+                  << isa_name(e.isa) << " row " << r << " column " << j << ": " << y << " instead of " << z;
+            }
+        }
   }
 }
 

@@ -7,7 +7,7 @@
 
 namespace fathom::FATHOM_RUNG {
 
-void gemm_blocks_vnni(const GemmTile& t) { has_integer_codes(t.weight_format) ? gemm_words(t) : gemm_blocks_widen(t); }
+void gemm_blocks_vnni(const GemmTile& t) { t.weight_format == WeightFormat::kFp8Block ? gemm_blocks_widen(t) : gemm_words(t); }
 
 }  // namespace fathom::FATHOM_RUNG
 #endif

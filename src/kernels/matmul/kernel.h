@@ -23,15 +23,27 @@ struct MatrixView {
 
 // How a packed panel of 32 columns stores its elements.
 enum class PanelFormat : uint8_t {
-  kF32,         // [k][32] floats
-  kF32Rounded,  // the same, rounded to bf16 first; k padded to even with zeros
-  kPairs,       // [k/2][32][2] bf16: VNNI order; k padded to 32 with zeros
+  kF32,    // [k][32] floats
+  kPairs,  // [k/2][32][2] bf16: VNNI order; k padded to 32 with zeros
+  kWords,  // blocks of kWordsLayout: 16-bit integers with a power of two for every 32 k of a column
 };
+// A block of kWords: the exponents' bytes of the powers [4][32], as f32 has them; integers [k/2][32][2].
+constexpr BlockLayout kWordsLayout = {32, 0, 4 * kPanel, 16, false, 0};
+constexpr int64_t kWordsBlockBytes = kWordsLayout.header + kBlockK / 2 * kPanelRow;
+// Bits of the largest integer of 32, for both sides of a product of kWords: 32 products stay below 2^31.
+constexpr int kWordBits = 13;
+constexpr int kWordBitsByCodes = 15;  // of a row, where the weight is one of codes of 8 bits at most
 
 constexpr int64_t packed_panel_bytes(int64_t k, PanelFormat format) {
-  return format == PanelFormat::kF32          ? k * kPanelRow
-         : format == PanelFormat::kF32Rounded ? (k + 1) / 2 * 2 * kPanelRow
-                                              : (k + 31) / 32 * 16 * kPanelRow;
+  switch (format) {
+    case PanelFormat::kF32:
+      return k * kPanelRow;
+    case PanelFormat::kPairs:
+      return padded_k(k) / 2 * kPanelRow;
+    case PanelFormat::kWords:
+      return (k + kBlockK - 1) / kBlockK * kWordsLayout.header + padded_k(k) / 2 * kPanelRow;
+  }
+  return 0;
 }
 
 // A block of C: rows [m0, m0 + rows) by panels [panel0, panel0 + panels).
@@ -53,8 +65,8 @@ struct GemmTile {
 
 struct GemmKernels {
   void (*tile)(const GemmTile&);
-  PanelFormat fly_format;  // of B packed on the fly
-  int max_rows;            // of a micro-tile
+  PanelFormat panel_format;  // of B without blocks, packed before or on the fly
+  int max_rows;              // of a micro-tile
   int64_t (*a_bytes)(int64_t rows, int64_t super_k, bool k_contiguous);
   int64_t (*partial_bytes)(int64_t rows, int64_t panels, int64_t k, int64_t super_k);
   int super_factor;  // times the k of A that are packed at a time: 4 where an element takes a quarter of a float
@@ -62,7 +74,7 @@ struct GemmKernels {
   void (*tile_blocks)(const GemmTile&);
 };
 // Packs panel columns [32 panel, min(n, 32 panel + 32)) for k in [k0, k0 + kc), padding included when it ends at k.
-using PackPanel = void (*)(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0, int64_t kc, PanelFormat format,
+using PackPanel = void (*)(const MatrixView& b, int64_t panel, int64_t n, int64_t k0, int64_t kc, PanelFormat format,
                            void* out);
 
 }  // namespace fathom

@@ -41,17 +41,13 @@ struct MicroArgs {
   int64_t ldc;
 };
 
-// A operand word is 4 bytes: a float or a pair of bf16. kWords: words of A a unit of the k loop; B has 128 bytes a unit.
+// An operand word of A is 4 bytes: a float or a pair of bf16. B has 128 bytes for each.
 struct FmaF32 {
-  static constexpr int kWords = 1, kUnitK = 1;
-  static constexpr int64_t kRowWords = kBlockK + 16;
-};
-struct FmaPairs {  // A widened already, B widened in registers
-  static constexpr int kWords = 2, kUnitK = 2;
+  static constexpr int kUnitK = 1;
   static constexpr int64_t kRowWords = kBlockK + 16;
 };
 struct DotPairs {
-  static constexpr int kWords = 1, kUnitK = 2;
+  static constexpr int kUnitK = 2;
   static constexpr int64_t kRowWords = kBlockK / 2 + 16;
 };
 
@@ -80,37 +76,18 @@ void micro(const MicroArgs& x) {
   for (int64_t u = 0; u < x.units; ++u) {
     if constexpr (R > kMaxRows / 2) {
       __builtin_prefetch(a_ahead, 0, 3);
-      if constexpr (Op::kWords == 2) __builtin_prefetch(a_ahead + kMicroLanes * 4, 0, 3);
       __builtin_prefetch(b_ahead, 0, 2);
-      a_ahead += kMicroLanes * 4 * Op::kWords;
+      a_ahead += kMicroLanes * 4;
       b_ahead += x.b_step;
     }
-    const auto word = [&](int r, int j) { return kAlong ? a[r * Op::kRowWords + j] : a[j * kMicroLanes + r]; };
+    const auto word = [&](int r) { return kAlong ? a[r * Op::kRowWords] : a[r]; };
     if constexpr (sizeof(Op) && Op::kUnitK == 1) {
       F32 column[V];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) column[v] = load(reinterpret_cast<const float*>(b + (v / 2) * next + (v % 2) * 64));
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
-        const F32 row = set1(word(r, 0));
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) acc[r][v] = fma(row, column[v], acc[r][v]);
-      }
-    } else if constexpr (Op::kWords == 2) {
-      F32 column[V];
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) column[v] = even(load_pairs(b + (v / 2) * next + (v % 2) * 64));
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const F32 row = set1(word(r, 0));
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) acc[r][v] = fma(row, column[v], acc[r][v]);
-      }
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) column[v] = odd(load_pairs(b + (v / 2) * next + (v % 2) * 64));
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const F32 row = set1(word(r, 1));
+        const F32 row = set1(word(r));
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v) acc[r][v] = fma(row, column[v], acc[r][v]);
       }
@@ -128,7 +105,7 @@ void micro(const MicroArgs& x) {
         for (int v = 0; v < V; ++v) acc[r][v] = dot2(row, column[v], acc[r][v]);
       }
     }
-    a += kAlong ? Op::kWords : Op::kWords * kMicroLanes;
+    a += kAlong ? 1 : kMicroLanes;
     b += kPanelRow;
   }
   switch (x.finish) {

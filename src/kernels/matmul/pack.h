@@ -1,6 +1,7 @@
 // Packing: views of any layout and type into the panels of B and the micro-panels of A. For *_cpu.cpp files.
 #pragma once
 #include "backend/cpu/bf16_pairs.h"
+#include "backend/cpu/dot_words.h"
 #include "backend/cpu/simd.h"
 #include "backend/cpu/transpose.h"
 #include "kernels/matmul/kernel.h"
@@ -55,28 +56,82 @@ FATHOM_INLINE void take_pairs_transposed(const MatrixView& v, int64_t lane, int6
 
 constexpr int64_t kRowsAhead = 16;  // rows of k fetched before they are packed
 
+// ---- 16-bit integers with a power of two for 32 k (kernel.h): 32 k by 16 lanes at a time
+
+struct alignas(64) WordSquare {
+  float values[32][16];   // rounded to bf16; 0 in lanes that hold what is not finite
+  uint8_t exponents[16];  // of the powers; 255: not finite
+};
+template <class T>
+FATHOM_INLINE void take_square(const MatrixView& v, int64_t lane, int64_t lanes, int64_t k0, int64_t n, WordSquare& square) {
+  if (v.k_contiguous) {
+    for (int64_t part = 0; part < 32; part += 16) {
+      F32 r[16];
+      if (n > part) {
+        take_transposed<true, T>(v, lane, lanes, k0 + part, n - part, r);
+      } else {
+        for (F32& x : r) x = zero();
+      }
+      for (int64_t i = 0; i < 16; ++i) store(square.values[part + i], r[i]);
+    }
+    return;
+  }
+  for (int64_t k = 0; k < 32; ++k) {
+    if (k + 32 < n) prefetch(memory_row<T>(v, k0 + k + 32) + lane);
+    store(square.values[k], k < n && lanes > 0 ? take<true>(memory_row<T>(v, k0 + k) + lane, lanes) : zero());
+  }
+}
+// Sets the exponents. words[i]: of 16 lanes the integers of k = 2i and 2i + 1.
+FATHOM_INLINE void square_words(WordSquare& square, Pairs* words) {
+  F32 largest = zero(), bad = zero();
+  for (int i = 0; i < 32; ++i) {
+    const F32 x = load(square.values[i]);
+    largest = max(max(x, zero() - x), largest);
+    bad = fma(x, zero(), bad);  // NaN from infinities and NaN
+  }
+  alignas(64) float largests[16], bads[16], inverses[16];
+  store(largests, largest);
+  store(bads, bad);
+  bool any = false;
+  for (int i = 0; i < 16; ++i) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, &largests[i], sizeof bits);
+    const uint32_t exponent = bits >> 23 < kWordBits ? kWordBits : bits >> 23, inverse = (253 + kWordBits - exponent) << 23;
+    square.exponents[i] = static_cast<uint8_t>(exponent - (kWordBits - 1));
+    __builtin_memcpy(&inverses[i], &inverse, sizeof inverse);
+    any |= !(bads[i] == 0.f);
+  }
+  if (any)
+    for (int i = 0; i < 16; ++i) {
+      if (bads[i] == 0.f) continue;
+      square.exponents[i] = 255;
+      inverses[i] = 0;
+      for (auto& row : square.values) row[i] = 0;
+    }
+  const F32 inverse = load(inverses);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i)
+    words[i] = make_words(load(square.values[2 * i]) * inverse, load(square.values[2 * i + 1]) * inverse);
+}
+
 // ---- B ----
 
-template <bool kRound, class T>
-void pack_panel_f32(const MatrixView& b, int64_t n0, int64_t lanes, int64_t k0, int64_t kc, int64_t kc_padded, float* out) {
+template <class T>
+void pack_panel_f32(const MatrixView& b, int64_t n0, int64_t lanes, int64_t k0, int64_t kc, float* out) {
   if (b.k_contiguous) {
     for (int64_t k = 0; k < kc; k += 16)
       for (int64_t half = 0; half < kPanel; half += 16) {
         F32 r[16];
-        take_transposed<kRound, T>(b, n0 + half, lanes - half, k0 + k, kc - k, r);
-        const int64_t count = least(16, kc_padded - k);
+        take_transposed<false, T>(b, n0 + half, lanes - half, k0 + k, kc - k, r);
+        const int64_t count = least(16, kc - k);
         for (int64_t i = 0; i < count; ++i) store(out + (k + i) * kPanel + half, r[i]);
       }
   } else {
     for (int64_t k = 0; k < kc; ++k) {
       const T* p = memory_row<T>(b, k0 + k) + n0;
-      store(out + k * kPanel, take<kRound>(p, lanes));
-      store(out + k * kPanel + 16, lanes > 16 ? take<kRound>(p + 16, lanes - 16) : zero());
+      store(out + k * kPanel, take<false>(p, lanes));
+      store(out + k * kPanel + 16, lanes > 16 ? take<false>(p + 16, lanes - 16) : zero());
     }
-  }
-  for (int64_t k = kc; k < kc_padded; ++k) {
-    store(out + k * kPanel, zero());
-    store(out + k * kPanel + 16, zero());
   }
 }
 
@@ -119,29 +174,46 @@ void pack_panel_pairs(const MatrixView& b, int64_t n0, int64_t lanes, int64_t k0
     }
 }
 
+// Squares of 32 k x 16 columns of kWords.
+template <class T>
+void pack_panel_words(const MatrixView& b, int64_t n0, int64_t lanes, int64_t k0, int64_t kc, char* out) {
+  for (int64_t k = 0; k < kc; k += 32) {
+    char* block = out + k / kBlockK * kWordsBlockBytes;
+    if (k % kBlockK == 0 && kc - k < kBlockK) __builtin_memset(block, 0, static_cast<size_t>(kWordsLayout.header));
+    for (int64_t half = 0; half < kPanel; half += 16) {
+      WordSquare square;
+      take_square<T>(b, n0 + half, lanes - half, k0 + k, kc - k, square);
+      Pairs words[16];
+      square_words(square, words);
+      char* to = block + kWordsLayout.header + k % kBlockK / 2 * kPanelRow + half * 4;
+      for (int64_t i = 0; i < 16; ++i) store_pairs(to + i * kPanelRow, words[i]);
+      for (int64_t i = 0; i < 16; ++i) block[k % kBlockK + half + i] = static_cast<char>(square.exponents[i]);  // [k / 32][32]
+    }
+  }
+}
+
 // See PackPanel. k0 is a multiple of kBlockK; the padding follows the last k.
-inline __attribute__((always_inline)) void pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k, int64_t k0,
-                                                      int64_t kc, PanelFormat format, void* out) {
+inline __attribute__((always_inline)) void pack_panel(const MatrixView& b, int64_t panel, int64_t n, int64_t k0, int64_t kc,
+                                                      PanelFormat format, void* out) {
   const int64_t n0 = panel * kPanel, lanes = least(kPanel, n - n0);
-  const bool ends = k0 + kc == k;
   switch (format) {
     case PanelFormat::kF32:
       if (b.bf16)
-        pack_panel_f32<false, bf16>(b, n0, lanes, k0, kc, kc, static_cast<float*>(out));
+        pack_panel_f32<bf16>(b, n0, lanes, k0, kc, static_cast<float*>(out));
       else
-        pack_panel_f32<false, float>(b, n0, lanes, k0, kc, kc, static_cast<float*>(out));
-      break;
-    case PanelFormat::kF32Rounded:
-      if (b.bf16)
-        pack_panel_f32<true, bf16>(b, n0, lanes, k0, kc, ends ? round_up(kc, 2) : kc, static_cast<float*>(out));
-      else
-        pack_panel_f32<true, float>(b, n0, lanes, k0, kc, ends ? round_up(kc, 2) : kc, static_cast<float*>(out));
+        pack_panel_f32<float>(b, n0, lanes, k0, kc, static_cast<float*>(out));
       break;
     case PanelFormat::kPairs:
       if (b.bf16)
         pack_panel_pairs<bf16>(b, n0, lanes, k0, kc, round_up(kc, 32), static_cast<uint32_t*>(out));
       else
         pack_panel_pairs<float>(b, n0, lanes, k0, kc, round_up(kc, 32), static_cast<uint32_t*>(out));
+      break;
+    case PanelFormat::kWords:
+      if (b.bf16)
+        pack_panel_words<bf16>(b, n0, lanes, k0, kc, static_cast<char*>(out));
+      else
+        pack_panel_words<float>(b, n0, lanes, k0, kc, static_cast<char*>(out));
       break;
   }
 }

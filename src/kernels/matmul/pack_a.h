@@ -8,7 +8,7 @@ namespace fathom::FATHOM_RUNG {
 // k in [ks, ke) of all rows of the block; `end`: where k ends and padding begins.
 template <class Op, bool kRound>
 void pack_a(const GemmTile& t, int64_t micros, int64_t ks, int64_t ke, int64_t end) {
-  constexpr bool kPairsOfA = Op::kUnitK == 2 && Op::kWords == 1;
+  constexpr bool kPairsOfA = Op::kUnitK == 2;
   for (int64_t k0 = ks; k0 < ke; k0 += kBlockK) {
     const int64_t padded = least(kBlockK, ke - k0), kc = least(padded, end - k0);
     if (t.a.k_contiguous) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "kernels/matmul/gemm.h"
 #include "kernels/matmul/kernel_table.h"
 #include "tensor/storage.h"
 
@@ -72,7 +73,7 @@ PackedMatrix PackedMatrix::pack(std::span<const WeightPart> parts, Compute compu
 void PackedMatrix::pack_plain(std::span<const WeightPart> parts, std::span<const int64_t> begins, std::byte* to) {
   for (const WeightPart& part : parts)
     CHECK(part.values.rank() == 2 && !part.transposed && (direct(part.values) || part.values.dtype() == DType::kF16));
-  const PanelFormat format = compute_ == Compute::kF32 ? PanelFormat::kF32 : PanelFormat::kPairs;
+  const PanelFormat format = panel_format(compute_);
   const int64_t n = begins.back(), k = k_, panel_bytes = packed_panel_bytes(k, format);
   const PackPanel pack_panel = kPackPanels.pick();
   parallel_for(
@@ -84,7 +85,7 @@ void PackedMatrix::pack_plain(std::span<const WeightPart> parts, std::span<const
           const size_t part = static_cast<size_t>(std::upper_bound(begins.begin(), begins.end(), row) - begins.begin()) - 1;
           if (row + rows <= begins[part + 1] && direct(parts[part].values)) {
             const Tensor rows_of_part = parts[part].values.slice_rows(row - begins[part], row - begins[part] + rows);
-            pack_panel(view_of(rows_of_part), 0, rows, k, 0, k, format, out);
+            pack_panel(view_of(rows_of_part), 0, rows, 0, k, format, out);
             continue;
           }
           // Half precision, or a panel over the border of two parts: gathered as floats first.
@@ -94,7 +95,7 @@ void PackedMatrix::pack_plain(std::span<const WeightPart> parts, std::span<const
             const int64_t at = row + r - begins[of];
             gathered.slice_rows(r, r + 1).copy_from(parts[of].values.slice_rows(at, at + 1));
           }
-          pack_panel(view_of(gathered), 0, rows, k, 0, k, format, out);
+          pack_panel(view_of(gathered), 0, rows, 0, k, format, out);
         }
       });
 }

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "base/check.h"
-#include "kernels/matmul/kernel.h"
+#include "kernels/matmul/gemm.h"
 #include "kernels/matmul/packed.h"
 
 namespace fathom {
@@ -85,7 +85,7 @@ int64_t WeightPart::k() const {
 int64_t PackedMatrix::panel_bytes_of(WeightFormat format, int64_t k, Compute compute, Activations activations) {
   if (activations == Activations::kInt8) return int8_panel_bytes(format, k);
   if (format != WeightFormat::kPlain) return block_panel_bytes(format, k);
-  return packed_panel_bytes(k, compute == Compute::kF32 ? PanelFormat::kF32 : PanelFormat::kPairs);
+  return packed_panel_bytes(k, panel_format(compute));
 }
 
 int64_t PackedMatrix::bytes_of(int64_t k, std::span<const Rows> pieces, Compute compute, Activations activations) {

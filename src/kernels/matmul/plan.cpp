@@ -29,7 +29,7 @@ GemmPlanner::GemmPlanner(std::span<const GemmProblem> problems, const GemmKernel
 // Row and column blocks of one product. Cost of a block in cycles: m n k / 32 for the FMAs, m k / 8 for packing A, and a
 // constant; the slowest thread takes ceil(blocks / threads) of them.
 GemmPlanner::Grid GemmPlanner::split(const GemmProblem& g, int64_t panels, int64_t wanted_blocks, bool alone) const {
-  const int64_t min_rows = ceil_div(g.m, kernels_.fly_format == PanelFormat::kPairs ? 2 * kMaxBlockRows : kMaxBlockRows);
+  const int64_t min_rows = ceil_div(g.m, kernels_.panel_format == PanelFormat::kPairs ? 2 * kMaxBlockRows : kMaxBlockRows);
   Grid best = {min_rows, 1};
   double best_cost = 1e300;
   for (int64_t columns = 1; columns <= panels; columns = columns < 4 ? columns + 1 : columns * 5 / 4) {
@@ -66,7 +66,7 @@ bool GemmPlanner::next(GemmPlan& plan) {
   for (; problem_ < problems_.size(); ++problem_, panel_ = 0) {
     const GemmProblem& g = problems_[problem_];
     if (g.m == 0 || g.n == 0 || g.k == 0) continue;
-    const int64_t panels = ceil_div(g.n, kPanel), size = g.packed ? 0 : packed_panel_bytes(g.k, kernels_.fly_format);
+    const int64_t panels = ceil_div(g.n, kPanel), size = g.packed ? 0 : packed_panel_bytes(g.k, kernels_.panel_format);
     const int64_t room = size == 0 ? panels : std::max<int64_t>(count == 0 ? 1 : 0, (kSharedLimit - bytes) / size);
     const int64_t taken = std::min(panels - panel_, room);
     if (taken == 0) break;
@@ -106,7 +106,7 @@ bool GemmPlanner::next(GemmPlan& plan) {
     const GemmProblem& g = problems_[i];
     if (g.m == 0 || g.n == 0 || g.k == 0) continue;
     const int64_t panel_begin = i == first ? first_panel : 0, panel_end = i == problem_ ? panel_ : ceil_div(g.n, kPanel);
-    const int64_t size = packed_panel_bytes(g.k, kernels_.fly_format), base = plan.shared_bytes;
+    const int64_t size = packed_panel_bytes(g.k, kernels_.panel_format), base = plan.shared_bytes;
     const int64_t together = std::max<int64_t>(1, 256 / std::max<int64_t>(1, g.k));
     for (int64_t p = panel_begin; p < panel_end; p += together)
       for (int64_t k0 = 0; k0 < g.k; k0 += kPackStepK)

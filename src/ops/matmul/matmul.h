@@ -6,7 +6,7 @@
 //
 // Operands are F32 or BF16; with Compute::kBF16 F32 operands are rounded to bf16 on packing, sums are f32.
 // Strict: one reduction order over K for every M, N and thread count, fixed by the ISA rung and the compute type
-// (f32: one FMA chain over k; bf16: the rung's chain over pairs of k). Outputs may be F32 or BF16 (rounded once).
+// (f32: one FMA chain over k; bf16: the rung's, kernels/matmul/gemm.h). Outputs may be F32 or BF16 (rounded once).
 // Row-strided tensors are welcome everywhere (Tensor::slice_columns).
 #pragma once
 #include <span>
