@@ -30,22 +30,21 @@ static_assert(sizeof(WordRow) == 320);  // an odd count of lines
 template <bool kCodes>
 FATHOM_INLINE void pack_words(F32 x, F32 y, int64_t group, int32_t offset, WordRow& row, int64_t at) {
   constexpr uint32_t kBits = kCodes ? kWordBitsByCodes : kWordBits;
-  const float largest = reduce_max(max(max(x, zero() - x), max(y, zero() - y)));
-  const bool bad = !(reduce_add(fma(x, zero(), y * zero())) == 0.f);  // an infinity or a NaN
-  uint32_t bits;
-  __builtin_memcpy(&bits, &largest, sizeof bits);
+  const uint32_t bits = largest_bits(larger_magnitude(x, y));
+  const bool bad = bits >= kInfinityBits;
   const uint32_t exponent = (bits >> 23 < kBits ? kBits : bits >> 23) - (kBits - 1);
   const uint32_t scale_bits = bad ? 0x7fc00000u : exponent << 23, inverse_bits = bad ? 0 : (254 - exponent) << 23;
   float scale, inverse;
   __builtin_memcpy(&scale, &scale_bits, sizeof scale);
   __builtin_memcpy(&inverse, &inverse_bits, sizeof inverse);
-  const F32 low = bad ? zero() : round(x * set1(inverse)), high = bad ? zero() : round(y * set1(inverse));
+  F32 low = bad ? zero() : x * set1(inverse), high = bad ? zero() : y * set1(inverse);
   store_words(row.words + at, low, high);
   row.scales[at / 32] = scale;
   if constexpr (!kCodes) {
     row.starts[at / 32] = 0;
     return;
   }
+  low = round(low), high = round(high);
   const float low_sum = reduce_add(low), high_sum = reduce_add(high);  // integers below 2^20: exact in any order
   row.sums[at / 32] = scale * (low_sum + high_sum);
   if (group == 16) {

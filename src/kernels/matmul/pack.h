@@ -58,6 +58,7 @@ constexpr int64_t kRowsAhead = 16;  // rows of k fetched before they are packed
 
 // ---- 16-bit integers with a power of two for 32 k (kernel.h): 32 k by 16 lanes at a time
 
+constexpr uint32_t kInfinityBits = 0x7f800000;
 struct alignas(64) WordSquare {
   float values[32][16];   // rounded to bf16; 0 in lanes that hold what is not finite
   uint8_t exponents[16];  // of the powers; 255: not finite
@@ -83,27 +84,22 @@ FATHOM_INLINE void take_square(const MatrixView& v, int64_t lane, int64_t lanes,
 }
 // Sets the exponents. words[i]: of 16 lanes the integers of k = 2i and 2i + 1.
 FATHOM_INLINE void square_words(WordSquare& square, Pairs* words) {
-  F32 largest = zero(), bad = zero();
-  for (int i = 0; i < 32; ++i) {
-    const F32 x = load(square.values[i]);
-    largest = max(max(x, zero() - x), largest);
-    bad = fma(x, zero(), bad);  // NaN from infinities and NaN
-  }
-  alignas(64) float largests[16], bads[16], inverses[16];
-  store(largests, largest);
-  store(bads, bad);
-  bool any = false;
+  F32 largest = zero();
+  for (int i = 0; i < 32; ++i) largest = larger_magnitude(load(square.values[i]), largest);
+  alignas(64) uint32_t bits[16];
+  alignas(64) float inverses[16];
+  store(reinterpret_cast<float*>(bits), largest);
+  bool finite = true;
   for (int i = 0; i < 16; ++i) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &largests[i], sizeof bits);
-    const uint32_t exponent = bits >> 23 < kWordBits ? kWordBits : bits >> 23, inverse = (253 + kWordBits - exponent) << 23;
+    const uint32_t exponent = bits[i] >> 23 < kWordBits ? kWordBits : bits[i] >> 23, inverse = (253 + kWordBits - exponent)
+                                                                                               << 23;
     square.exponents[i] = static_cast<uint8_t>(exponent - (kWordBits - 1));
     __builtin_memcpy(&inverses[i], &inverse, sizeof inverse);
-    any |= !(bads[i] == 0.f);
+    finite &= bits[i] < kInfinityBits;
   }
-  if (any)
+  if (!finite)
     for (int i = 0; i < 16; ++i) {
-      if (bads[i] == 0.f) continue;
+      if (bits[i] < kInfinityBits) continue;
       square.exponents[i] = 255;
       inverses[i] = 0;
       for (auto& row : square.values) row[i] = 0;
