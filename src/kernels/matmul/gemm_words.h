@@ -32,11 +32,10 @@ FATHOM_INLINE void pack_words(F32 x, F32 y, int64_t group, int32_t offset, WordR
   constexpr uint32_t kBits = kCodes ? kWordBitsByCodes : kWordBits;
   const uint32_t bits = largest_bits(larger_magnitude(x, y));
   const bool bad = bits >= kInfinityBits;
-  const uint32_t exponent = (bits >> 23 < kBits ? kBits : bits >> 23) - (kBits - 1);
-  const uint32_t scale_bits = bad ? 0x7fc00000u : exponent << 23, inverse_bits = bad ? 0 : (254 - exponent) << 23;
+  const WordPower power = word_power<kBits>(bits);
   float scale, inverse;
-  __builtin_memcpy(&scale, &scale_bits, sizeof scale);
-  __builtin_memcpy(&inverse, &inverse_bits, sizeof inverse);
+  __builtin_memcpy(&scale, &power.power, sizeof scale);
+  __builtin_memcpy(&inverse, &power.inverse, sizeof inverse);
   F32 low = bad ? zero() : x * set1(inverse), high = bad ? zero() : y * set1(inverse);
   store_words(row.words + at, low, high);
   row.scales[at / 32] = scale;
@@ -85,8 +84,7 @@ void pack_word_lanes(const GemmTile& t, int64_t ks, int64_t ke) {
         for (int64_t i = 0; i < least(16, t.rows - m); ++i) {
           WordRow& row = rows[m + i];
           store(reinterpret_cast<float*>(row.words + (k - k0)), r[i]);
-          const uint32_t bits = square.exponents[i] == 255 ? 0x7fc00000u : uint32_t{square.exponents[i]} << 23;
-          __builtin_memcpy(&row.scales[(k - k0) / 32], &bits, sizeof bits);
+          __builtin_memcpy(&row.scales[(k - k0) / 32], &square.powers[i], sizeof(float));
           row.starts[(k - k0) / 32] = 0;
         }
       }

@@ -59,9 +59,21 @@ constexpr int64_t kRowsAhead = 16;  // rows of k fetched before they are packed
 // ---- 16-bit integers with a power of two for 32 k (kernel.h): 32 k by 16 lanes at a time
 
 constexpr uint32_t kInfinityBits = 0x7f800000;
+// Of 32 k whose largest magnitude has the bits `largest`: the power of two that words of kBits bits are multiplied by, and its
+// inverse, as bits. NaN and zero where something is not finite.
+struct WordPower {
+  uint32_t power, inverse;
+};
+template <uint32_t kBits>
+FATHOM_INLINE WordPower word_power(uint32_t largest) {
+  if (largest >= kInfinityBits) return {0x7fc00000u, 0};
+  const uint32_t exponent = (largest >> 23 < kBits ? kBits : largest >> 23) - (kBits - 1);
+  return {exponent << 23, (254 - exponent) << 23};
+}
+
 struct alignas(64) WordSquare {
-  float values[32][16];   // rounded to bf16; 0 in lanes that hold what is not finite
-  uint8_t exponents[16];  // of the powers; 255: not finite
+  float values[32][16];  // rounded to bf16; 0 in lanes that hold what is not finite
+  uint32_t powers[16];   // bits of floats
 };
 template <class T>
 FATHOM_INLINE void take_square(const MatrixView& v, int64_t lane, int64_t lanes, int64_t k0, int64_t n, WordSquare& square) {
@@ -82,29 +94,24 @@ FATHOM_INLINE void take_square(const MatrixView& v, int64_t lane, int64_t lanes,
     store(square.values[k], k < n && lanes > 0 ? take<true>(memory_row<T>(v, k0 + k) + lane, lanes) : zero());
   }
 }
-// Sets the exponents. words[i]: of 16 lanes the integers of k = 2i and 2i + 1.
+// Sets the powers. words[i]: of 16 lanes the integers of k = 2i and 2i + 1.
 FATHOM_INLINE void square_words(WordSquare& square, Pairs* words) {
   F32 largest = zero();
   for (int i = 0; i < 32; ++i) largest = larger_magnitude(load(square.values[i]), largest);
-  alignas(64) uint32_t bits[16];
-  alignas(64) float inverses[16];
+  alignas(64) uint32_t bits[16], inverse_bits[16];
   store(reinterpret_cast<float*>(bits), largest);
   bool finite = true;
   for (int i = 0; i < 16; ++i) {
-    const uint32_t exponent = bits[i] >> 23 < kWordBits ? kWordBits : bits[i] >> 23, inverse = (253 + kWordBits - exponent)
-                                                                                               << 23;
-    square.exponents[i] = static_cast<uint8_t>(exponent - (kWordBits - 1));
-    __builtin_memcpy(&inverses[i], &inverse, sizeof inverse);
+    const WordPower power = word_power<kWordBits>(bits[i]);
+    square.powers[i] = power.power;
+    inverse_bits[i] = power.inverse;
     finite &= bits[i] < kInfinityBits;
   }
   if (!finite)
-    for (int i = 0; i < 16; ++i) {
-      if (bits[i] < kInfinityBits) continue;
-      square.exponents[i] = 255;
-      inverses[i] = 0;
-      for (auto& row : square.values) row[i] = 0;
-    }
-  const F32 inverse = load(inverses);
+    for (int i = 0; i < 16; ++i)
+      for (auto& row : square.values)
+        if (bits[i] >= kInfinityBits) row[i] = 0;
+  const F32 inverse = load(reinterpret_cast<const float*>(inverse_bits));
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i)
     words[i] = make_words(load(square.values[2 * i]) * inverse, load(square.values[2 * i + 1]) * inverse);
@@ -183,7 +190,8 @@ void pack_panel_words(const MatrixView& b, int64_t n0, int64_t lanes, int64_t k0
       square_words(square, words);
       char* to = block + kWordsLayout.header + k % kBlockK / 2 * kPanelRow + half * 4;
       for (int64_t i = 0; i < 16; ++i) store_pairs(to + i * kPanelRow, words[i]);
-      for (int64_t i = 0; i < 16; ++i) block[k % kBlockK + half + i] = static_cast<char>(square.exponents[i]);  // [k / 32][32]
+      for (int64_t i = 0; i < 16; ++i)
+        block[k % kBlockK + half + i] = static_cast<char>(square.powers[i] >> 23);  // [k / 32][32]
     }
   }
 }
