@@ -121,9 +121,9 @@ std::string isa_note(Isa isa) {
     case Isa::kPortable:
       return "plain C++, fused multiply-adds through the C library";
     case Isa::kAvx2:
-      return ok ? "f32 FMA on 8 lanes; bf16 widened" : "the processor or the system lacks AVX2, FMA or F16C";
+      return ok ? "f32 FMA on 8 lanes; bf16 by 16-bit integers" : "the processor or the system lacks AVX2, FMA or F16C";
     case Isa::kAvx512:
-      return ok ? "f32 FMA on 16 lanes; bf16 widened" : "the processor or the system lacks AVX-512 F, BW, DQ or VL";
+      return ok ? "f32 FMA on 16 lanes; bf16 by 16-bit integers" : "the processor or the system lacks AVX-512 F, BW, DQ or VL";
     case Isa::kAvx512Vnni:
       return ok ? "as avx512, with 8-bit dot products" : "the processor lacks AVX-512 VNNI";
     case Isa::kAvx512Bf16:
