@@ -15,7 +15,8 @@ FATHOM_INLINE void store_i32(void* p, I32 a) { _mm512_storeu_si512(p, a.v); }
 FATHOM_INLINE I32 load_i8_i32(const void* p) { return {_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))}; }
 FATHOM_INLINE I32 operator+(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 FATHOM_INLINE I32 operator*(I32 a, I32 b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
-FATHOM_INLINE I32 truncate(F32 a) { return {_mm512_cvttps_epi32(a.v)}; }  // |a| < 2^31
+FATHOM_INLINE I32 shift_right(I32 a, int n) { return {_mm512_srai_epi32(a.v, static_cast<unsigned>(n))}; }  // keeps the sign
+FATHOM_INLINE I32 truncate(F32 a) { return {_mm512_cvttps_epi32(a.v)}; }                                    // |a| < 2^31
 FATHOM_INLINE F32 to_f32(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 // sum + (a >= b ? x : 0)
 FATHOM_INLINE I32 add_at_least(I32 sum, F32 a, F32 b, I32 x) {
@@ -44,6 +45,7 @@ FATHOM_INLINE I32 load_i8_i32(const void* p) {
 }
 FATHOM_INLINE I32 operator+(I32 a, I32 b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
 FATHOM_INLINE I32 operator*(I32 a, I32 b) { return {_mm256_mullo_epi32(a.lo, b.lo), _mm256_mullo_epi32(a.hi, b.hi)}; }
+FATHOM_INLINE I32 shift_right(I32 a, int n) { return {_mm256_srai_epi32(a.lo, n), _mm256_srai_epi32(a.hi, n)}; }
 FATHOM_INLINE I32 truncate(F32 a) { return {_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi)}; }
 FATHOM_INLINE F32 to_f32(I32 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 FATHOM_INLINE I32 add_at_least(I32 sum, F32 a, F32 b, I32 x) {
@@ -77,6 +79,7 @@ FATHOM_INLINE I32 load_i8_i32(const void* p) {
 }
 FATHOM_INLINE I32 operator+(I32 a, I32 b) { return {a.v + b.v}; }
 FATHOM_INLINE I32 operator*(I32 a, I32 b) { return {a.v * b.v}; }
+FATHOM_INLINE I32 shift_right(I32 a, int n) { return {a.v >> n}; }
 FATHOM_INLINE I32 truncate(F32 a) { return {__builtin_convertvector(a.v, V16i)}; }
 FATHOM_INLINE F32 to_f32(I32 a) { return {__builtin_convertvector(a.v, V16f)}; }
 FATHOM_INLINE I32 add_at_least(I32 sum, F32 a, F32 b, I32 x) { return {sum.v + ((a.v >= b.v) & x.v)}; }

@@ -9,11 +9,14 @@
 //     of fewer          what is stored, BlockLayout::offset and all, times 2^code_place(k)
 //   D::words(codes, padded, step, f)   f(unit, half, Pairs) as pairs() has it: what is stored, BlockLayout::offset and all, as
 //                                      integers. Not of E4M3
+//   D::words_apart(codes, step, f)     where D::kApart. f(unit, vector, Pairs) likewise, but times 1, 16, 256 and 1 by vector,
+//   so
+//                                      that each has sums of its own; D::join(sums) makes those of the two halves of the four
 //   D::scale(head, header, group, half), D::min(header, group, half)   16 columns; head: of the panel, header: of the block
 // `codes` is behind the block's header, `padded` the block's k (a multiple of 32).
 #pragma once
 #include "backend/cpu/dot_bf16.h"
-#include "backend/cpu/simd.h"
+#include "backend/cpu/simd_int.h"
 #include "kernels/matmul/block_format.h"
 #include "kernels/matmul/widen_fp8.h"
 
@@ -220,6 +223,23 @@ struct SmallCodes {
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) f(2 * q + j / 2, j % 2, word<true>(codes, padded, step, q, j));
   }
+  // A mask alone for three vectors of four, where words() masks and shifts. In 32 bits: 16 products of words of 15 bits with at
+  // most 15 x 256, which is what a vector has of 32 k.
+  static constexpr bool kApart = kHigh == 0;
+  template <class F>
+  FATHOM_INLINE static void words_apart(const char* codes, int64_t step, F f) {
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) {
+      const Pairs nibbles = load_pairs(codes + (step * 4 + q) * 64);
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j)
+        f(2 * q + j / 2, j, j < 3 ? mask_words(nibbles, static_cast<uint16_t>(15 << 4 * j)) : shift_right(nibbles, 12));
+    }
+  }
+  FATHOM_INLINE static void join(I32* sums) {
+    sums[0] = sums[0] + shift_right(sums[2], 8);
+    sums[1] = sums[3] + shift_right(sums[1], 4);
+  }
 #if FATHOM_RUNG_LEVEL != 1
   template <class F>
   FATHOM_INLINE static void pairs(const char* codes, int64_t padded, int64_t step, F f) {
@@ -270,6 +290,7 @@ constexpr Bf16Bytes kBf16Bytes{};
 
 struct ByteCodes {
   static constexpr float kFloatUnit = 0x1p24f;
+  static constexpr bool kApart = false;
   template <class F>
   FATHOM_INLINE static void floats(const char* codes, int64_t, int64_t step, F f) {
 #pragma GCC unroll 8

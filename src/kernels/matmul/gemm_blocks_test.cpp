@@ -185,6 +185,15 @@ TEST_F(GemmBlocks, WordsAtTheirLimits) {
               << isa_name(e.isa) << " " << weight_format_name(format) << " row " << r << " column " << j;
           ASSERT_TRUE(r != 2 || y == 0.f);
         }
+      for (int64_t r = 0; r < 6; ++r) {  // alone, where sums of 4-bit codes are kept otherwise
+        const Tensor row = x.slice_rows(r, r + 1);
+        Tensor alone = Tensor::zeros({1, n}, DType::kF32);
+        GemmProblem h = problem(row, alone);
+        use(h, packed);
+        gemm({&h, 1}, options);
+        ASSERT_EQ(std::memcmp(alone.raw(), expected.row<float>(r), static_cast<size_t>(alone.bytes())), 0)
+            << isa_name(e.isa) << " " << weight_format_name(format) << " row " << r << " alone";
+      }
     }
   }
 }

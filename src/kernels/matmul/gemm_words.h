@@ -101,6 +101,7 @@ void pack_a_words(const GemmTile& t, int64_t ks, int64_t ke) {
 // A weight without codes: integers as they are multiplied, kWordsLayout.
 struct PlainWords {
   static constexpr WeightFormat kFormat = WeightFormat::kPlain;
+  static constexpr bool kApart = false;
   template <class F>
   FATHOM_INLINE static void words(const char* codes, int64_t, int64_t step, F f) {
 #pragma GCC unroll 8
@@ -141,7 +142,9 @@ struct WordsDirectArgs {
 template <class D, int R, int P>
 void words_direct(const WordsDirectArgs& x) {
   using W = Words<D>;
-  constexpr int V = 2 * P;
+  constexpr bool kApart = D::kApart && R == 1;  // of more rows the sums do not fit the registers
+  constexpr int V = 2 * P, S = kApart ? 4 : 2;
+  static_assert(!kApart || kWordBitsByCodes <= 15);
   F32 sums[R][V];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
@@ -153,11 +156,13 @@ void words_direct(const WordsDirectArgs& x) {
     const int64_t k = b + 1 < x.blocks ? kBlockK : x.last_k;
     const char* codes = block + W::kLayout.header;
     for (int64_t group = 0; group < k / W::kGroup; ++group) {
-      I32 acc[R][V];
+      I32 acc[R][P][S];
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+        for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) acc[r][v] = set1_i32(rows[r].starts[group]);
+          for (int i = 0; i < S; ++i) acc[r][p][i] = set1_i32(kApart && i % 3 ? 0 : rows[r].starts[group]);
 #pragma GCC unroll 2
       for (int64_t step = group * W::kSteps; step < (group + 1) * W::kSteps; ++step) {
         if constexpr (W::kCodes) {
@@ -166,23 +171,30 @@ void words_direct(const WordsDirectArgs& x) {
             prefetch(codes + step * 64 * W::kLayout.code_bits + i * 64 + kStreamAhead);
         }
 #pragma GCC unroll 2
-        for (int p = 0; p < P; ++p)
-          D::words(codes + p * x.panel_bytes, k, step, [&](int unit, int half, Pairs column) {
+        for (int p = 0; p < P; ++p) {
+          const auto multiply = [&](int unit, int i, Pairs column) {
 #pragma GCC unroll 4
             for (int r = 0; r < R; ++r) {
               uint32_t pair;
               __builtin_memcpy(&pair, rows[r].words + step * 16 + 2 * unit, sizeof pair);
-              acc[r][2 * p + half] = dot_words(acc[r][2 * p + half], column, set1_pairs(pair));
+              acc[r][p][i] = dot_words(acc[r][p][i], column, set1_pairs(pair));
             }
-          });
+          };
+          if constexpr (kApart)
+            D::words_apart(codes + p * x.panel_bytes, step, multiply);
+          else
+            D::words(codes + p * x.panel_bytes, k, step, multiply);
+        }
       }
+      if constexpr (kApart) D::join(acc[0][0]);
       const int64_t of_row = group * W::kGroup / kWordsGroup;
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) {
         const int64_t next = v / 2 * x.panel_bytes;
         const F32 scale = W::scale(x.head + next, block + next, group, v % 2);
 #pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) sums[r][v] = fma(to_f32(acc[r][v]), scale * set1(rows[r].scales[of_row]), sums[r][v]);
+        for (int r = 0; r < R; ++r)
+          sums[r][v] = fma(to_f32(acc[r][v / 2][v % 2]), scale * set1(rows[r].scales[of_row]), sums[r][v]);
         if constexpr (W::kLayout.has_min) {
           const F32 min = D::min(block + next, group, v % 2);
 #pragma GCC unroll 4
