@@ -99,6 +99,9 @@ double relative_error(const Tensor& got, const Tensor& want) {
 }
 
 TEST(DecoderFormats, CloseToTheDequantisedModel) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "compares numbers; Strict runs the same products on two threads";
+#endif
   for (const std::string kind : {"v3", "v2lite", "qwen2"})
     for (const WeightFormat format : kFormats) {
       Numerics numerics;

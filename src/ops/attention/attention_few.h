@@ -128,8 +128,8 @@ void few_scores(int64_t n, const AttentionHead& h, const T* block, int64_t last,
       const int64_t depth = (width - d < kFewDepth ? width - d : kFewDepth);
       for (int64_t key = 0; key <= last; key += 16)
         for (int64_t at = 0; at < depth; at += kLine) {
-          for (int64_t half = at; half < at + kLine && half < depth; half += kHalf)
-            for (int64_t first = key; first < key + 16; first += 8) {
+          for (int64_t first = key; first < key + 16; first += 8)
+            for (int64_t half = at; half < at + kLine && half < depth; half += kHalf) {
               __m256 a[8];
 #pragma GCC unroll 8
               for (int r = 0; r < 8; ++r)

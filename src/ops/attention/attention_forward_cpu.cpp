@@ -51,6 +51,21 @@ struct Prefetch {
     for (int s = 0; s < 3; ++s) row_lines += end[s] > begin[s] ? (end[s] - begin[s]) / 64 + 1 : 0;
     return (rows * row_lines + share - 1) / share;
   }
+  // The first row's i-th line; nowhere behind its last.
+  const char* line(int64_t i, const void* nowhere) const {
+    for (int s = 0; row && s < 3; ++s) {
+      const int64_t count = (end[s] - begin[s] + 63) / 64;
+      if (i < count) return row + begin[s] + 64 * i;
+      i -= count;
+    }
+    return static_cast<const char*>(nowhere);
+  }
+  // Somebody else fetches the first lines of each row.
+  void leave(int64_t lines) {
+    for (int s = 0; s < 3; ++s)
+      for (; begin[s] < end[s] && lines > 0; --lines) begin[s] = at_most(begin[s] + 64, end[s]);
+    at = begin[0];
+  }
   // The block where its rows are one run of memory, which the caller then fetches; null where they are not.
   const char* take_run() {
     const bool run = row && end[0] == begin[1] && end[1] - begin[0] == row_bytes && end[2] == begin[2];
@@ -296,7 +311,8 @@ class Forward {
 #endif
   }
   // o (+)= P V of a block for the lanes from `from` on.
-  void few_sums(const T* block, int64_t last, int64_t from, bool fresh, float* o) {
+  template <class Ahead>
+  void few_sums(const T* block, int64_t last, int64_t from, bool fresh, float* o, const Ahead& ahead, int64_t ahead_step) {
     const int64_t n = t_.num_lanes - from;
     float* p = s_ + from * 64;
 #if FATHOM_RUNG_LEVEL >= 3
@@ -308,11 +324,17 @@ class Forward {
     }
 #endif
     if constexpr (U::kPer == 1) {
-      const Gemm<T> g{n, value_ / 16, last + 1, 64, 1, block + h_.value_offset, h_.row_width, o, value_, alpha_ + from, 1};
+      const Gemm<T> g{n, value_ / 16, last + 1,      64, 1,         block + h_.value_offset, h_.row_width,
+                      o, value_,      alpha_ + from, 1,  ahead_step};
+#if FATHOM_RUNG_LEVEL == 1
+      using V = std::conditional_t<std::is_same_v<T, bf16>, SplitWord, U>;
+#else
+      using V = U;
+#endif
       if (fresh)
-        gemm_few<U, Start::kZero>(g, p);
+        gemm_few<V, Start::kZero>(g, p, ahead);
       else
-        gemm_few<U, Start::kScaled>(g, p);
+        gemm_few<V, Start::kScaled>(g, p, ahead);
     }
   }
   void run_few(int64_t begin, int64_t end, int64_t last_position, const State& state) {
@@ -326,13 +348,21 @@ class Forward {
       const T* block = rows(b, valid(b));
       const int64_t last = valid(b) - 1;
       if (b + 1 <= last_position / 64) next.aim(t_.blocks[b + 1], valid(b + 1), stored_, sizeof(T));
+#if FATHOM_RUNG_LEVEL == 1
+      // More than 20 lines at a time wait for each other: the value product takes those that it has room for.
+      const Prefetch whole = next.lines(squares) > 20 ? next : Prefetch{};
+      const auto ahead = [&](int64_t i) { return whole.line(i, block); };
+      if (whole.row) next.leave(value_ / 16 / few_wide(n));
+#else
+      const NoAhead ahead;
+#endif
       const int64_t lines = next.lines(squares);
       auto prefetch = [&] { next.step(lines); };
       few_scores_of(block, last, prefetch);
       const int64_t from = first_visible(t_, b * 64, 0);
       for (int64_t i = from; i < n; ++i)
         few_softmax<T>(s_ + i * 64, position(i) - b * 64, last, state.m + i, state.l + i, alpha_ + i);
-      few_sums(block, last, from, b == begin, state.o + from * value_);
+      few_sums(block, last, from, b == begin, state.o + from * value_, ahead, next.row_bytes);
     }
   }
 #endif

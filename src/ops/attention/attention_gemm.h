@@ -2,6 +2,8 @@
 // word with any strides (so it may lie transposed), B is read in vectors. Every element is one chain over depth in
 // order, so the shape of the register tile decides no bit. For *_cpu.cpp files.
 #pragma once
+#include <type_traits>
+
 #include "backend/cpu/dot_bf16.h"
 #include "backend/cpu/simd.h"
 #include "kernels/vector_math.h"
@@ -15,13 +17,37 @@ struct FloatWord {
   static FATHOM_INLINE F32 mad(Word a, F32 b, F32 c) { return fma(set1(a), b, c); }
   static FATHOM_INLINE F32 load_b(const float* p) { return load(p); }
   static FATHOM_INLINE F32 load_b(const bf16* p) { return load(p); }
+  static FATHOM_INLINE F32 load_c(const float* p) { return load(p); }
+  static FATHOM_INLINE void store_c(float* p, F32 a) { store(p, a); }
 };
+#if FATHOM_RUNG_LEVEL == 1
+// bf16 values, widened by one instruction for 8: the even columns in one half of a vector, the odd ones in the other.
+struct SplitWord : FloatWord {
+  static FATHOM_INLINE F32 load_b(const bf16* p) {
+    const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(words, 16)),
+            _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(static_cast<int>(0xffff0000u))))};
+  }
+  static FATHOM_INLINE F32 load_c(const float* p) {
+    const F32 c = load(p);
+    const __m256 even = _mm256_shuffle_ps(c.lo, c.hi, 0x88), odd = _mm256_shuffle_ps(c.lo, c.hi, 0xdd);
+    return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(even), 0xd8)),
+            _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(odd), 0xd8))};
+  }
+  static FATHOM_INLINE void store_c(float* p, F32 a) {
+    const __m256 low = _mm256_unpacklo_ps(a.lo, a.hi), high = _mm256_unpackhi_ps(a.lo, a.hi);
+    store(p, F32{_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31)});
+  }
+};
+#endif
 // Below the avx512bf16 rung the instruction is emulated, bit for bit: that is how this form is tested without it.
 struct PairWord {
   using Word = uint32_t;
   static constexpr int kPer = 2;
   static FATHOM_INLINE F32 mad(Word a, Pairs b, F32 c) { return dot2(set1_pairs(a), b, c); }
   static FATHOM_INLINE Pairs load_b(const uint32_t* p) { return load_pairs(p); }
+  static FATHOM_INLINE F32 load_c(const float* p) { return load(p); }
+  static FATHOM_INLINE void store_c(float* p, F32 a) { store(p, a); }
 };
 
 enum class Start { kZero, kLoad, kScaled };  // C starts at 0, as it stands, or times scale[row]
@@ -34,12 +60,13 @@ struct Gemm {
   int64_t b_depth;  // words from one depth of B to the next
   float* c;
   int64_t c_row;
-  const float* row_scale;  // Start::kScaled
-  float out_scale;         // C is multiplied by this at the end (exact where 1)
+  const float* row_scale;   // Start::kScaled
+  float out_scale;          // C is multiplied by this at the end (exact where 1)
+  int64_t ahead_step = 64;  // kAhead
 };
 
-// kUnit: a_row is 1, the rows of A are neighbours. With kAhead each step of the depth fetches a line at `ahead` into L2: many
-// at once between the products would wait for each other.
+// kUnit: a_row is 1, the rows of A are neighbours. With kAhead each step of the depth fetches a line into L2, the first one at
+// `ahead` and the others ahead_step bytes from each other: many at once between the products would wait for each other.
 template <class U, int R, int NV, Start start, bool kUnit, bool kAhead = false, class B>
 __attribute__((noinline)) void panel(const Gemm<B>& g, const typename U::Word* a, const B* b, float* c, const float* row_scale,
                                      const char* ahead = nullptr) {
@@ -51,7 +78,7 @@ __attribute__((noinline)) void panel(const Gemm<B>& g, const typename U::Word* a
       if constexpr (start == Start::kZero)
         acc[r][v] = zero();
       else
-        acc[r][v] = load(c + r * g.c_row + 16 * v);
+        acc[r][v] = U::load_c(c + r * g.c_row + 16 * v);
       if constexpr (start == Start::kScaled) acc[r][v] = acc[r][v] * set1(row_scale[r]);
     }
   // One pointer for four rows, which the compiler must take as unrelated: left alone it keeps one base and R offsets, in
@@ -79,14 +106,14 @@ __attribute__((noinline)) void panel(const Gemm<B>& g, const typename U::Word* a
     b += b_depth;
     if constexpr (kAhead) {
       __builtin_prefetch(ahead, 0, 2);
-      ahead += 64;
+      ahead += g.ahead_step;
     }
   }
   const F32 scale = set1(g.out_scale);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) store(c + r * g.c_row + 16 * v, acc[r][v] * scale);
+    for (int v = 0; v < NV; ++v) U::store_c(c + r * g.c_row + 16 * v, acc[r][v] * scale);
 }
 
 // Register tiles: sums + one B vector each + a broadcast stay within 32 (AVX-512) or 16 registers of half the width (AVX2).
@@ -127,16 +154,23 @@ void gemm(const Gemm<B>& g, const typename U::Word* a) {
 
 // Few rows (at most 8): B is read from memory once. All rows are in one register tile; AVX2 has registers for 6, and takes 7
 // and 8 in two tiles, column by column.
-template <class U, int R, Start start, class B>
-FATHOM_INLINE void few_rows(const Gemm<B>& g, const typename U::Word* a) {
-  constexpr bool kWhole = FATHOM_RUNG_LEVEL >= 2 || R <= 6;
-  constexpr int kWide = FATHOM_RUNG_LEVEL >= 2 ? (R <= 2 ? 8 : R <= 4 ? 4 : 3) : R == 1 ? 4 : R == 2 ? 2 : 1;
-  int64_t v = 0;
+// ahead(i): where the i-th of the column tiles begins to fetch.
+struct NoAhead {};
+constexpr int few_wide(int64_t rows) {  // vectors of a column tile
+  return FATHOM_RUNG_LEVEL >= 2 ? (rows <= 2 ? 8 : rows <= 4 ? 4 : 3) : rows == 1 ? 4 : rows == 2 ? 2 : 1;
+}
+template <class U, int R, Start start, class B, class Ahead>
+FATHOM_INLINE void few_rows(const Gemm<B>& g, const typename U::Word* a, const Ahead& ahead) {
+  constexpr bool kWhole = FATHOM_RUNG_LEVEL >= 2 || R <= 6, kAhead = !std::is_same_v<Ahead, NoAhead>;
+  constexpr int kWide = few_wide(R);
+  int64_t v = 0, tile = 0;
   auto go = [&]<int NV>() {
-    for (; v + NV <= g.nvec; v += NV) {
+    for (; v + NV <= g.nvec; v += NV, ++tile) {
       const B* b = g.b + 16 * v;
       float* c = g.c + 16 * v;
-      panel<U, kWhole ? R : 4, NV, start, false>(g, a, b, c, g.row_scale);
+      const char* from = nullptr;
+      if constexpr (kAhead) from = ahead(tile);
+      panel<U, kWhole ? R : 4, NV, start, false, kAhead>(g, a, b, c, g.row_scale, from);
       if constexpr (!kWhole) panel<U, R - 4, NV, start, false>(g, a + 4 * g.a_row, b, c + 4 * g.c_row, g.row_scale + 4);
     }
   };
@@ -145,25 +179,25 @@ FATHOM_INLINE void few_rows(const Gemm<B>& g, const typename U::Word* a) {
   if constexpr (kWide > 2) go.template operator()<2>();
   if constexpr (kWide > 1) go.template operator()<1>();
 }
-template <class U, Start start, class B>
-void gemm_few(const Gemm<B>& g, const typename U::Word* a) {
+template <class U, Start start, class B, class Ahead = NoAhead>
+void gemm_few(const Gemm<B>& g, const typename U::Word* a, const Ahead& ahead = {}) {
   switch (g.rows) {
     case 1:
-      return few_rows<U, 1, start>(g, a);
+      return few_rows<U, 1, start>(g, a, ahead);
     case 2:
-      return few_rows<U, 2, start>(g, a);
+      return few_rows<U, 2, start>(g, a, ahead);
     case 3:
-      return few_rows<U, 3, start>(g, a);
+      return few_rows<U, 3, start>(g, a, ahead);
     case 4:
-      return few_rows<U, 4, start>(g, a);
+      return few_rows<U, 4, start>(g, a, ahead);
     case 5:
-      return few_rows<U, 5, start>(g, a);
+      return few_rows<U, 5, start>(g, a, ahead);
     case 6:
-      return few_rows<U, 6, start>(g, a);
+      return few_rows<U, 6, start>(g, a, ahead);
     case 7:
-      return few_rows<U, 7, start>(g, a);
+      return few_rows<U, 7, start>(g, a, ahead);
     case 8:
-      return few_rows<U, 8, start>(g, a);
+      return few_rows<U, 8, start>(g, a, ahead);
   }
 }
 
