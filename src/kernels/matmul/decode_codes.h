@@ -9,9 +9,8 @@
 //     of fewer          what is stored, BlockLayout::offset and all, times 2^code_place(k)
 //   D::words(codes, padded, step, f)   f(unit, half, Pairs) as pairs() has it: what is stored, BlockLayout::offset and all, as
 //                                      integers. Not of E4M3
-//   D::words_apart(codes, step, f)     where D::kApart. f(unit, vector, Pairs) likewise, but times 1, 16, 256 and 1 by vector,
-//   so
-//                                      that each has sums of its own; D::join(sums) makes those of the two halves of the four
+//   D::words_apart(codes, step, f)     where D::kApart: f(unit, vector, Pairs) likewise, times 1, 16, 256 and 1 by vector, so
+//                                      that each has sums of its own; D::join(sums) makes the two halves' of the four
 //   D::scale(head, header, group, half), D::min(header, group, half)   16 columns; head: of the panel, header: of the block
 // `codes` is behind the block's header, `padded` the block's k (a multiple of 32).
 #pragma once

@@ -144,7 +144,7 @@ void words_direct(const WordsDirectArgs& x) {
   using W = Words<D>;
   constexpr bool kApart = D::kApart && R == 1;  // of more rows the sums do not fit the registers
   constexpr int V = 2 * P, S = kApart ? 4 : 2;
-  static_assert(!kApart || kWordBitsByCodes <= 15);
+  static_assert(!kApart || (P == 1 && kWordBitsByCodes <= 15));
   F32 sums[R][V];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
