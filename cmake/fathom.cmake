@@ -5,7 +5,7 @@
 # FATHOM_RUNG is the rung's namespace, and the flags are that rung's alone. Such files hold only kernels over raw
 # pointers and no std:: templates, so that no inline function compiled for a newer processor can be picked by the linker.
 # -O3 spends half of a file's time on unrolling again what is written out; the vectors are GCC's own, and as fast without.
-set(FATHOM_FLAGS_portable $<$<CONFIG:Release>:-O2>)
+set(FATHOM_FLAGS_portable $<$<CONFIG:Release>:-O1>)
 set(FATHOM_FLAGS_avx2 -mavx2 -mfma -mf16c)
 # -Wno-…uninitialized: GCC 12 warns about its own _mm512_undefined_*.
 set(FATHOM_FLAGS_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512 -Wno-maybe-uninitialized -Wno-uninitialized)
@@ -67,7 +67,7 @@ if(FATHOM_PRECOMPILE AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_link_libraries(fathom_precompiled_test PRIVATE GTest::gtest)
   endif()
 endif()
-# Puts the target's files below src/ together, eight in one. CMake's UNITY_BUILD would name them by their whole paths, with which
+# Puts the target's files below src/ together, sixteen in one. CMake's UNITY_BUILD would name them by their whole paths, with which
 # no compiler cache finds anything of another clone.
 function(fathom_unity target)
   get_target_property(sources ${target} SOURCES)
@@ -84,7 +84,7 @@ function(fathom_unity target)
     elseif(NOT source STREQUAL "END")
       list(APPEND kept ${source})
     endif()
-    if(lines AND (count EQUAL 8 OR source STREQUAL "END"))
+    if(lines AND (count EQUAL 16 OR source STREQUAL "END"))
       set(file ${CMAKE_BINARY_DIR}/unity/${target}_${index}.cpp)
       math(EXPR index "${index} + 1")
       file(CONFIGURE OUTPUT ${file} CONTENT "${lines}" @ONLY)

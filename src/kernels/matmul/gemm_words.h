@@ -13,8 +13,8 @@
 namespace fathom::FATHOM_RUNG {
 namespace {
 
-// Up to here codes are widened in registers.
-constexpr int kWordsDirectRows = FATHOM_RUNG_LEVEL >= 2 ? 4 : FATHOM_RUNG_LEVEL == 1 ? 2 : 1;
+// Up to here codes are widened in registers; never on portable, which has none to spare.
+constexpr int kWordsDirectRows = FATHOM_RUNG_LEVEL >= 2 ? 4 : FATHOM_RUNG_LEVEL == 1 ? 2 : 0;
 constexpr int64_t kWordsGroup = 32;  // k of a row that share a power of two
 
 // A row of a block of 128 k; `group`: 32 k, or 16 where the format's scales are those of 16.
@@ -325,7 +325,7 @@ void tile_words(const GemmTile& t) {
     const int64_t ke = least(k_end, ks + t.super_k);
     pack_a_words<W::kCodes>(t, ks, ke);
     for (int64_t panel = 0, together; panel < t.panels; panel += together) {
-      together = !W::kCodes && t.rows == 1 && t.packed && panel + 1 < t.panels ? 2 : 1;
+      together = !W::kCodes && direct && t.rows == 1 && t.packed && panel + 1 < t.panels ? 2 : 1;
       const int64_t slots = direct ? 1 : micros * 2 / kMinVectors;
       float* const first = t.partial + (t.super_k >= k_end ? 0 : panel * slots) * kMaxVectors * 16;
       const int64_t column = (t.panel0 + panel) * kPanel;
@@ -338,7 +338,7 @@ void tile_words(const GemmTile& t) {
           head_k = ks;
         }
       const auto block_at = [&](int64_t k) { return head + W::kLayout.head + (k - head_k) / kBlockK * full_block; };
-      if (direct) {
+      if (kWordsDirectRows > 0 && direct) {
         WordsDirectArgs x;
         x.a = rows_of_a;
         x.a_block = t.rows;
