@@ -109,11 +109,11 @@ FATHOM_INLINE void store8(float* p, F32 a) { _mm256_storeu_ps(p, a.lo); }
 FATHOM_INLINE __m256i lanes_below(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-// Masked stores are microcode on AMD's processors: whole vectors go without.
 FATHOM_INLINE F32 load_n(const float* p, int n) {
   if (n >= 16) return load(p);
   return {_mm256_maskload_ps(p, lanes_below(n)), _mm256_maskload_ps(p + 8, lanes_below(n - 8))};
 }
+// Masked stores are microcode on AMD's processors: whole vectors go without.
 FATHOM_INLINE void store_n(float* p, F32 a, int n) {
   if (n >= 16) return store(p, a);
   _mm256_maskstore_ps(p, lanes_below(n), a.lo);

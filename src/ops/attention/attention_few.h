@@ -107,9 +107,9 @@ FATHOM_INLINE __m256 load_half_line(const T* p, int64_t n) {
 // A column of words of 8 keys as floats; to: [elements][64 keys].
 FATHOM_INLINE void store_column(__m256 words, float* to, const float*) { _mm256_storeu_ps(to, words); }
 FATHOM_INLINE void store_column(__m256 words, float* to, const bf16*) {
-  const __m256i w = _mm256_castps_si256(words);
-  _mm256_storeu_ps(to, _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)));
-  _mm256_storeu_ps(to + 64, _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32(static_cast<int>(0xffff0000u)))));
+  const F32 floats = split_pairs(_mm256_castps_si256(words));
+  _mm256_storeu_ps(to, floats.lo);
+  _mm256_storeu_ps(to + 64, floats.hi);
 }
 constexpr int64_t kFewDepth = 32;  // elements of 64 keys in scratch: a quarter of L1
 

@@ -21,12 +21,15 @@ struct FloatWord {
   static FATHOM_INLINE void store_c(float* p, F32 a) { store(p, a); }
 };
 #if FATHOM_RUNG_LEVEL == 1
+// 16 bf16 as floats: the even ones in one half, the odd ones in the other.
+FATHOM_INLINE F32 split_pairs(__m256i pairs) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)),
+          _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int>(0xffff0000u))))};
+}
 // bf16 values, widened by one instruction for 8: the even columns in one half of a vector, the odd ones in the other.
 struct SplitWord : FloatWord {
   static FATHOM_INLINE F32 load_b(const bf16* p) {
-    const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(words, 16)),
-            _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(static_cast<int>(0xffff0000u))))};
+    return split_pairs(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
   static FATHOM_INLINE F32 load_c(const float* p) {
     const F32 c = load(p);
